@@ -1,0 +1,521 @@
+"""The events: every change of state that vmr knows, as immutable typed data.
+
+An event on the wire is one JSON object (readable by any NATS client, by DuckDB and by people)::
+
+    {"id": "019…", "time": "2026-01-31T12:00:00.123456Z", "producer": "handler@lab1",
+     "version": 1, "body": {"type": "vm.added", "server_uuid": "…", …}}
+
+``id`` is time-ordered (UUID version 7) and is the message id by which the server drops repeats. ``time`` is the producer's UTC
+clock in microseconds. ``version`` is the schema version of the body's type. Two rules keep old records readable for ever:
+
+- the meaning of a type and version never changes; fields may be added to it, with a default;
+- a breaking change is the next version of the type, and `UPCASTERS` turns the older body into the newer one.
+
+JSON Schemas and a golden example of every type and version lie in ``streams/``; tests hold them against this module. A body that
+this code does not know (a later type or version) decodes to `Unknown`, with its raw JSON, and is never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+
+import msgspec
+import uuid_utils
+
+from vmr import subjects
+from vmr.errors import DataError
+from vmr.schedule import Entry, ObjectRef, Sha256
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Attempt: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+StreamName: TypeAlias = Literal["stdout", "stderr"]
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Base of every event body. A subclass states its type as tag, its version, and which of its fields is the subject's key."""
+
+    VERSION: ClassVar[int] = 1
+    KEY: ClassVar[str | None] = None
+
+    @classmethod
+    def type_name(cls) -> str:
+        """Return the event's type, ``<entity>.<event>``."""
+        tag = cls.__struct_config__.tag
+        assert isinstance(tag, str)
+        return tag
+
+
+class AgentAddress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a VM's guest agent listens.
+
+    Attributes:
+        host: name of the handler host that serves this VM.
+        path: the agent's Unix socket on that host.
+        engine: which driver talks to it, as its ``get_engine()`` says.
+
+    """
+
+    host: str
+    path: str
+    engine: str = "QemuVM"
+
+
+# --- virtual machines -------------------------------------------------------------------------------------------------------
+
+
+class _VmBody(Body, frozen=True, kw_only=True, omit_defaults=True):
+    KEY: ClassVar[str | None] = "server_uuid"
+
+    server_uuid: str
+
+
+class VmAdded(_VmBody, frozen=True, tag="vm.added"):
+    """A VM is known. Adding the same uuid again replaces what was said of it.
+
+    Attributes:
+        server_name: the VM's name; its schedule is found by it.
+        control_ip: address on the control network, or empty.
+        state: the state it begins in: ``uninitialized``, or ``n/a`` for a VM that the resource manager leaves alone.
+        current_time: the VM time it begins with; empty before the first contact.
+        agent: where its guest agent listens; None for a VM that no handler serves.
+
+    """
+
+    server_name: str
+    control_ip: str = ""
+    state: str = "uninitialized"
+    current_time: str = ""
+    agent: AgentAddress | None = None
+
+
+class VmRemoved(_VmBody, frozen=True, tag="vm.removed"):
+    """A VM is no longer part of the experiment."""
+
+
+class VmStateSet(_VmBody, frozen=True, tag="vm.state_set"):
+    """A VM's state: ``configuring``, ``configured``, ``failed``, … (any string; unknown ones count as not ready)."""
+
+    state: str
+    reason: str = ""
+
+
+class VmTimeTicked(_VmBody, frozen=True, tag="vm.time_ticked"):
+    """A VM has reached a time of its schedule (a decimal string; empty clears it)."""
+
+    current_time: str
+
+
+class VmPaused(_VmBody, frozen=True, tag="vm.paused"):
+    """An operator holds one VM's schedule from now on: for ``duration`` seconds, or until resumed when None."""
+
+    duration: float | None = None
+
+
+class VmResumed(_VmBody, frozen=True, tag="vm.resumed"):
+    """An operator ends a break or pause of one VM's schedule."""
+
+
+class HandlerAttached(_VmBody, frozen=True, tag="vm.handler_attached"):
+    """A handler has taken the VM; whoever had it before is fenced off.
+
+    Attributes:
+        handler: the handler's identity, unique over all handlers and time.
+        host: where it runs.
+
+    """
+
+    handler: str
+    host: str
+
+
+class HandlerDetached(_VmBody, frozen=True, tag="vm.handler_detached"):
+    """A handler has let the VM go."""
+
+    handler: str
+    reason: str = ""
+
+
+class _AttemptBody(_VmBody, frozen=True, kw_only=True, omit_defaults=True):
+    """One execution of one schedule entry."""
+
+    entry: str
+    attempt: Attempt
+
+
+class EntryStarted(_AttemptBody, frozen=True, tag="vm.entry_started"):
+    """A handler is about to launch an attempt. The attempt is claimed in the guest at most once, however often it is sent.
+
+    Attributes:
+        name: the entry's short name.
+        start_time: the scheduled time, as a decimal string.
+        due: when it was due after pauses (UTC); None in negative time, which is an order and not a clock.
+        directory: the attempt's working directory in the guest.
+
+    """
+
+    name: str
+    start_time: str
+    due: datetime | None = None
+    directory: str = ""
+
+
+class OutputCaptured(_AttemptBody, frozen=True, tag="vm.output_captured"):
+    """A piece of what an attempt wrote, byte for byte: ``text`` where it is valid UTF-8, else ``data`` (base64).
+
+    Attributes:
+        stream: ``stdout`` or ``stderr``.
+        offset: position of the first byte in the stream of the attempt.
+        size: number of bytes.
+
+    """
+
+    stream: StreamName
+    offset: Count
+    size: Count
+    text: str | None = None
+    data: bytes | None = None
+
+
+class EntryFinished(_AttemptBody, frozen=True, tag="vm.entry_finished"):
+    """An attempt ended by itself.
+
+    Attributes:
+        exit_code: the exit code; 128 + n when signal n ended it; None for an entry that runs no program.
+        stdout_size: bytes written to standard output, all captured.
+        stderr_size: bytes written to standard error, all captured.
+        reboot: whether it asks for a reboot of its guest (exit code 10, or a file named ``reboot``).
+        duration: seconds from launch to exit as the guest measured them; None where it did not.
+
+    """
+
+    exit_code: int | None = None
+    stdout_size: Count = 0
+    stderr_size: Count = 0
+    reboot: bool = False
+    duration: float | None = None
+
+
+class EntryFailed(_AttemptBody, frozen=True, tag="vm.entry_failed"):
+    """An attempt could not be launched: a file did not load, the agent refused, the entry makes no sense for this guest."""
+
+    error: str
+
+
+class EntryLost(_AttemptBody, frozen=True, tag="vm.entry_lost"):
+    """An attempt was launched and its end cannot be known: the guest rebooted or was reverted meanwhile."""
+
+    reason: str
+    stdout_size: Count = 0
+    stderr_size: Count = 0
+
+
+class VmRebooted(_VmBody, frozen=True, tag="vm.rebooted"):
+    """A guest went down and its agent answers again.
+
+    Attributes:
+        entries: ids of the entries that asked for it; empty when the guest did it by itself.
+        boot_id: the guest's identity of this boot, where it has one.
+
+    """
+
+    entries: tuple[str, ...] = ()
+    boot_id: str = ""
+
+
+class FileTransferred(_VmBody, frozen=True, tag="vm.file_transferred"):
+    """A file was copied out of a guest.
+
+    Attributes:
+        entry: the schedule entry that asked for it.
+        guest_path: where it was in the guest.
+        host_path: where the copy is on the handler's host.
+        size: bytes.
+        sha256: of the copy.
+
+    """
+
+    entry: str
+    guest_path: str
+    host_path: str
+    size: Count
+    sha256: Sha256
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------------
+
+
+class SchedulePublished(Body, frozen=True, tag="schedule.published"):
+    """The schedule of the VM of this name; it replaces the one before.
+
+    Attributes:
+        server_name: the VM's name.
+        entries: what to run; empty for a VM with nothing to configure.
+        entries_object: where ``entries`` are (JSON) when they are too large for one event.
+        opaque: where bytes are that are no schedule of vmr's; kept and returned unchanged, and refused by handlers.
+        ip: address of the VM, kept for its publisher.
+
+    """
+
+    KEY: ClassVar[str | None] = "server_name"
+
+    server_name: str
+    entries: tuple[Entry, ...] = ()
+    entries_object: ObjectRef | None = None
+    opaque: ObjectRef | None = None
+    ip: str | None = None
+
+
+class ScheduleRemoved(Body, frozen=True, tag="schedule.removed"):
+    """The VM of this name has no schedule any more."""
+
+    KEY: ClassVar[str | None] = "server_name"
+
+    server_name: str
+
+
+# --- resources --------------------------------------------------------------------------------------------------------------
+
+
+class ResourceUploaded(Body, frozen=True, tag="resource.uploaded"):
+    """A file is in the resource store under this name; it replaces the one before."""
+
+    KEY: ClassVar[str | None] = "store"
+
+    store: str
+    name: str
+    object: ObjectRef
+
+
+class ResourceRemoved(Body, frozen=True, tag="resource.removed"):
+    """The resource store has no file of this name any more."""
+
+    KEY: ClassVar[str | None] = "store"
+
+    store: str
+    name: str
+
+
+# --- the experiment ---------------------------------------------------------------------------------------------------------
+
+
+class ExperimentCleared(Body, frozen=True, tag="experiment.cleared"):
+    """What was, is history: the parts named in ``scope`` are empty from here on. Clearing all three begins the next run."""
+
+    scope: tuple[Literal["vms", "schedules", "times"], ...] = ("vms", "schedules", "times")
+
+
+class ExperimentLaunched(Body, frozen=True, tag="experiment.launched"):
+    """The experiment is being launched.
+
+    Attributes:
+        launch_time: the launch time as reported, UTC.
+        name: name of the experiment.
+        start_buffer: seconds between the last VM being configured and the start.
+        experiment: the experiment file as it was given.
+        guests: which kind of guests it runs on.
+
+    """
+
+    launch_time: datetime
+    name: str = ""
+    start_buffer: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+    experiment: ObjectRef | None = None
+    guests: str = ""
+
+
+class ExperimentStarted(Body, frozen=True, tag="experiment.started"):
+    """A start time is reported (UTC, whole seconds). The earliest such event of a run is the start."""
+
+    start_time: datetime
+
+
+class ExperimentPaused(Body, frozen=True, tag="experiment.paused"):
+    """An operator holds every VM's schedule from now on: for ``duration`` seconds, or until resumed when None."""
+
+    duration: float | None = None
+
+
+class ExperimentResumed(Body, frozen=True, tag="experiment.resumed"):
+    """An operator ends a break or pause of every VM's schedule."""
+
+
+class ExperimentEnded(Body, frozen=True, tag="experiment.ended"):
+    """Nothing is left to run, or an operator called it the end."""
+
+    reason: str = ""
+
+
+KnownBody: TypeAlias = (
+    VmAdded
+    | VmRemoved
+    | VmStateSet
+    | VmTimeTicked
+    | VmPaused
+    | VmResumed
+    | HandlerAttached
+    | HandlerDetached
+    | EntryStarted
+    | OutputCaptured
+    | EntryFinished
+    | EntryFailed
+    | EntryLost
+    | VmRebooted
+    | FileTransferred
+    | SchedulePublished
+    | ScheduleRemoved
+    | ResourceUploaded
+    | ResourceRemoved
+    | ExperimentCleared
+    | ExperimentLaunched
+    | ExperimentStarted
+    | ExperimentPaused
+    | ExperimentResumed
+    | ExperimentEnded
+)
+
+BODY_TYPES: Final[dict[str, type[KnownBody]]] = {body.type_name(): body for body in KnownBody.__args__}
+"""Every known event type by name."""
+
+Upcaster: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {}
+"""``(type, version)`` to the function that turns a body of that version into one of the next."""
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """The body of an event that this code does not know: kept as it came."""
+
+    type: str
+    version: int
+    raw: bytes
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One event.
+
+    Attributes:
+        id: time-ordered unique id, lower-case hexadecimal with dashes; also the message id on the wire.
+        time: the producer's clock, UTC, microseconds.
+        producer: who says so.
+        version: schema version of the body's type.
+        body: what happened.
+
+    """
+
+    id: str
+    time: datetime
+    producer: str
+    version: int = 1
+    body: KnownBody | Unknown
+
+    @property
+    def type(self) -> str:
+        """The event's type, ``<entity>.<event>``."""
+        return self.body.type if isinstance(self.body, Unknown) else self.body.type_name()
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as the log holds it.
+
+    Attributes:
+        sequence: its place in the stream, from 1.
+        stored: when the server stored it, in nanoseconds since the epoch (UTC).
+        subject: the subject that it was published on.
+        event: the event itself.
+
+    """
+
+    sequence: int
+    stored: int
+    subject: str
+    event: Event
+
+
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    time: datetime
+    producer: str
+    version: int = 1
+    body: msgspec.Raw
+
+
+class _Tag(msgspec.Struct, frozen=True):
+    type: str
+
+
+_encoder = msgspec.json.Encoder()
+_envelopes = msgspec.json.Decoder(_Envelope)
+_bodies = {name: msgspec.json.Decoder(body) for name, body in BODY_TYPES.items()}
+_tags = msgspec.json.Decoder(_Tag)
+_ANY = msgspec.json.Decoder()
+
+
+def new_id() -> str:
+    """Return a new event id: unique, and ordered by time."""
+    return str(uuid_utils.uuid7())
+
+
+def new_event(body: KnownBody, *, producer: str, time: datetime | None = None, event_id: str | None = None) -> Event:
+    """Return an event that says ``body``, now (or at ``time``, aware), by ``producer``."""
+    return Event(
+        id=event_id or new_id(),
+        time=time or datetime.now(UTC),
+        producer=producer,
+        version=body.VERSION,
+        body=body,
+    )
+
+
+def encode(event: Event) -> bytes:
+    """Return the event's JSON form."""
+    if isinstance(event.body, Unknown):
+        return _encoder.encode(
+            _Envelope(
+                id=event.id,
+                time=event.time,
+                producer=event.producer,
+                version=event.version,
+                body=msgspec.Raw(event.body.raw),
+            )
+        )
+    return _encoder.encode(event)
+
+
+def decode(data: bytes) -> Event:
+    """Return the event of which ``data`` is the JSON form; raise `DataError` when it is none.
+
+    A body of an older version is brought up to date; one of a type or version that this code does not know becomes `Unknown`.
+    """
+    try:
+        envelope = _envelopes.decode(data)
+        name = _tags.decode(envelope.body).type
+        body_type = BODY_TYPES.get(name)
+        body: KnownBody | Unknown
+        if body_type is None or envelope.version > body_type.VERSION:
+            body = Unknown(type=name, version=envelope.version, raw=bytes(envelope.body))
+        elif envelope.version == body_type.VERSION:
+            body = _bodies[name].decode(envelope.body)
+        else:
+            body = _upcast(name, envelope.version, envelope.body)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise DataError(f"not an event of vmr: {error}: {data[:120]!r}") from error
+    version = envelope.version if isinstance(body, Unknown) else body.VERSION
+    return Event(id=envelope.id, time=envelope.time, producer=envelope.producer, version=version, body=body)
+
+
+def _upcast(name: str, version: int, raw: msgspec.Raw) -> KnownBody:
+    plain: dict[str, Any] = _ANY.decode(raw)
+    for step in range(version, BODY_TYPES[name].VERSION):
+        upcaster = UPCASTERS.get((name, step))
+        if upcaster is None:
+            raise DataError(f"{name} version {step}: no upcaster to version {step + 1}; this is a defect of vmr")
+        plain = upcaster(plain)
+    return msgspec.convert(plain, BODY_TYPES[name])
+
+
+def subject_of(db: str, body: KnownBody) -> str:
+    """Return the subject on which ``body`` is published in database ``db``."""
+    entity, _, event = body.type_name().partition(".")
+    key = None if body.KEY is None else getattr(body, body.KEY)
+    return subjects.entity_subject(db, entity, key, event)
