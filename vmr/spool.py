@@ -10,6 +10,8 @@ once, which is the claim::
         attempt-1/exit_code         the exit code; second line "<reboot asked: 0|1> <uptime at begin> <uptime at end>"
         stdout, stderr, exit_code   links to those of the latest attempt, for people
 
+``/var/launch/.vmr/`` holds the mark of the run that the guest serves and uploads on their way to their places.
+
 So a launch whose reply was lost can be sent again, a handler can die at any moment, and its successor reads from these files what
 is running, what finished, and from which byte to go on. Nothing needs more than the stock QEMU guest agent.
 
@@ -94,7 +96,21 @@ while [ $# -ge 2 ]; do
 done
 """
 
-BOOT_ID: Final = "cat /proc/sys/kernel/random/boot_id"
+BEGIN: Final = f"""\
+root={LAUNCH_ROOT} mark={INCOMING}/run old= boot=
+mkdir -p -- {INCOMING} || exit 1
+[ -s "$mark" ] && read -r old < "$mark"
+if [ "$old" != "$1" ]; then
+  aside={INCOMING}/before-$1
+  for path in "$root"/*; do
+    [ -e "$path" ] || continue
+    mkdir -p -- "$aside" && mv -- "$path" "$aside/" || exit 1
+  done
+  echo "$1" > "$mark" || exit 1
+fi
+[ -r /proc/sys/kernel/random/boot_id ] && read -r boot < /proc/sys/kernel/random/boot_id
+echo "boot $boot"
+"""
 
 LIST: Final = """\
 IFS=
@@ -250,9 +266,12 @@ def probe(attempts: list[tuple[str, int]]) -> Command:
     return _operation("probe", PROBE, *(str(part) for pair in attempts for part in pair))
 
 
-def boot_id() -> Command:
-    """Return the command that prints the identity of the guest's present boot."""
-    return _operation("boot", BOOT_ID)
+def begin(run: str) -> Command:
+    """Return the command with which a handler begins: it moves what an earlier run left out of the way and prints the boot's identity.
+
+    ``run`` identifies the VM's part in one run, so that a guest that serves two runs never takes one's attempts for the other's.
+    """
+    return _operation("begin", BEGIN, run)
 
 
 def list_files(pattern: str) -> Command:
@@ -290,6 +309,14 @@ def parse_probe(output: bytes, count: int) -> list[Probe]:
     if len(lines) != count:
         raise DataError(f"a probe of {count} attempts answered {len(lines)} lines")
     return [_parse_probe_line(line) for line in lines]
+
+
+def parse_begin(output: bytes) -> str:
+    """Return the identity of the guest's boot, empty where it has none; raise `DataError` when ``output`` says no such thing."""
+    words = output.split()
+    if words[:1] != [b"boot"] or len(words) > 2:
+        raise DataError(f"the guest answered {output[:120]!r} when asked for its boot")
+    return words[1].decode("ascii", "replace") if len(words) == 2 else ""
 
 
 def parse_failed_installs(output: bytes, count: int) -> list[int]:
