@@ -9,6 +9,7 @@ from vmr.experiment_build import BuiltVm
 from vmr.experiment_plan import VmPlan
 from vmr.yaml_decode import Reporter
 
+MAX_NAME = 200
 MAX_SOCKET_PATH = 107
 
 
@@ -27,9 +28,17 @@ def check_vms(vms: Sequence[BuiltVm], reporter: Reporter) -> None:
 
 
 def _check_name(vm: BuiltVm, reporter: Reporter) -> None:
-    name = vm.plan.name
-    if not name or len(name.encode()) > 255 or not name.isprintable():
-        reporter.report(vm.path, f"{name!r} cannot name a VM; use 1 to 255 bytes of printable text")
+    problem = name_problem(vm.plan.name)
+    if problem:
+        reporter.report(vm.path, problem)
+
+
+def name_problem(name: str) -> str | None:
+    """Return why ``name`` cannot name a VM, or None. Names are free text, as long as people and file systems can show them."""
+    size = len(name.encode(errors="replace"))
+    if 1 <= size <= MAX_NAME and name.isprintable() and name.strip() == name:
+        return None
+    return f"{name!r} cannot name a VM; use 1 to {MAX_NAME} bytes of printable text without spaces around it"
 
 
 def _check_address(vm: BuiltVm, reporter: Reporter) -> None:
