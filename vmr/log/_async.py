@@ -1,0 +1,332 @@
+"""`AsyncLog`: the log of one database, for asyncio."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import msgspec
+
+from vmr.errors import EventTooLargeError, InvalidInputError, LogUnavailableError
+from vmr.events import (
+    AgentAddress,
+    Event,
+    ExperimentCleared,
+    ExperimentLaunched,
+    ExperimentPaused,
+    ExperimentResumed,
+    ExperimentStarted,
+    KnownBody,
+    Recorded,
+    ResourceUploaded,
+    SchedulePublished,
+    VmAdded,
+    VmRemoved,
+    VmStateSet,
+    VmTimeTicked,
+    new_event,
+)
+from vmr.log._connection import Address, Connection
+from vmr.log._events import to_message, to_messages, to_recorded
+from vmr.log._feed import Feed
+from vmr.log._objects import ObjectStore
+from vmr.log._power import power_safe
+from vmr.log._publisher import Outgoing, Publisher
+from vmr.log._stream import open_stream, stream_info
+from vmr.query import Answer, ask
+from vmr.schedule import Entry, ObjectRef, check_entry
+from vmr.settings import Settings, load_settings
+from vmr.subjects import stream_name
+
+DEFAULT_STORE = "vm_resources"
+Scope = Literal["vms", "schedules", "times"]
+
+
+class AsyncLog:
+    """The log of one database: publish, read, follow, store objects, ask the read model.
+
+    Make one with `AsyncLog.connect` and use it with ``async with``, or call `close`. All methods may be called by many tasks at
+    once. What is published is on the server's disk when the call returns (see `power_safe`).
+    """
+
+    def __init__(self, connection: Connection, settings: Settings, producer: str, *, safe: bool | None) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._producer = producer
+        self._safe = safe
+        self._stream = stream_name(settings.db)
+        self._publisher = Publisher(connection, self._stream)
+        self._objects = ObjectStore(connection, settings.db)
+
+    @classmethod
+    async def connect(
+        cls, settings: Settings | None = None, *, producer: str | None = None, create: bool = True
+    ) -> Self:
+        """Return the log of ``settings.db`` (default: the settings in force).
+
+        ``producer`` says in every event who published it (default: user, host and process). With ``create`` a missing stream is
+        made. Raises `ServerNotFoundError`, `CredentialError`, `JetStreamMissingError` or `LogUnavailableError` within seconds.
+        """
+        settings = settings or load_settings()
+        producer = producer or _who()
+        connection = await Connection.open(Address.from_settings(settings), name=f"vmr {producer}")
+        try:
+            info = await open_stream(connection, "stream.json", settings.db, create=create)
+            safe = await power_safe(connection, settings, info.config)
+            return cls(connection, settings, producer, safe=safe)
+        except BaseException:
+            await connection.close()
+            raise
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Publish what was asked for already, then close the connection. Closing twice does nothing."""
+        await self._publisher.close()
+        await self._connection.close()
+
+    @property
+    def db(self) -> str:
+        """Name of the database."""
+        return self._settings.db
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that this log was opened with."""
+        return self._settings
+
+    @property
+    def producer(self) -> str:
+        """Who this log's events are by."""
+        return self._producer
+
+    @property
+    def connection(self) -> Connection:
+        """The connection to the server, for services that answer on it."""
+        return self._connection
+
+    @property
+    def power_safe(self) -> bool | None:
+        """Whether the server syncs every event to disk before it acknowledges it; None when it does not say."""
+        return self._safe
+
+    @property
+    def last_published(self) -> int:
+        """The highest sequence that this log has published; 0 before the first."""
+        return self._publisher.last_sequence
+
+    async def publish(self, body: KnownBody, *, time: datetime | None = None) -> int:
+        """Record ``body`` (at ``time``, aware; default now) and return its sequence once it is on disk.
+
+        Concurrent calls share one durable write, in the order of the calls. Raises `EventTooLargeError` before anything is
+        sent, and `PublishError` when the server did not acknowledge it within its bounds.
+        """
+        return (await self._publish([to_message(self.db, new_event(body, producer=self._producer, time=time))]))[0]
+
+    async def publish_many(self, bodies: Iterable[KnownBody]) -> list[int]:
+        """Record ``bodies`` in this order and return their sequences once they are on disk.
+
+        Up to 1,000 of them (and 4 MB) are recorded all or none; more are recorded in such pieces, one after another.
+        """
+        return await self._publish(to_messages(self.db, self._producer, bodies))
+
+    async def publish_events(self, events: Iterable[Event]) -> list[int]:
+        """Record whole events, with the ids, times and producers they have. An id that is there already is not stored again."""
+        return await self._publish([to_message(self.db, event) for event in events])
+
+    async def publish_expecting(self, body: KnownBody, last_subject_sequence: int) -> int:
+        """Record ``body`` if ``last_subject_sequence`` is the last sequence on its subject (0: none); return its sequence.
+
+        Raises `ConflictError` when somebody else wrote there first.
+        """
+        event = new_event(body, producer=self._producer)
+        return (await self._publish([to_message(self.db, event, expected=last_subject_sequence)]))[0]
+
+    async def _publish(self, messages: Sequence[Outgoing]) -> list[int]:
+        for message in messages:
+            self._publisher.check(message)
+        return await self._publisher.publish(messages)
+
+    async def last_sequence(self) -> int:
+        """Return the sequence of the last event in the log; 0 when there is none."""
+        info = await stream_info(self._connection, self._stream)
+        if info is None:
+            raise LogUnavailableError(f"stream {self._stream} is gone from the server")
+        return info.state.last_seq
+
+    async def read(
+        self, filters: Sequence[str] | None = None, start: int = 1, stop: int | None = None
+    ) -> AsyncIterator[list[Recorded]]:
+        """Yield what is recorded from sequence ``start`` to ``stop`` (default: the last one now), in order, in batches.
+
+        ``filters`` are subjects (see `vmr.events.subject_of` and ``streams/subjects.md``), wildcards allowed, thousands if need be.
+        """
+        end = await self.last_sequence() if stop is None else stop
+        if start <= end:
+            feed = Feed(self._connection, self._stream, filters, start)
+            async with aclosing(feed.batches(stop=end)) as batches:
+                async for batch in batches:
+                    yield [to_recorded(raw) for raw in batch]
+
+    async def follow(self, filters: Sequence[str] | None = None, start: int = 1) -> AsyncIterator[list[Recorded]]:
+        """Yield what is recorded from sequence ``start`` on, and go on as more comes, for ever.
+
+        Order is kept and nothing is left out or repeated, also over restarts of the server. Raises `DataError` when the server
+        lost what was read from it before.
+        """
+        feed = Feed(self._connection, self._stream, filters, start)
+        async with aclosing(feed.batches()) as batches:
+            async for batch in batches:
+                yield [to_recorded(raw) for raw in batch]
+
+    async def put_object(self, content: bytes | Path) -> ObjectRef:
+        """Store ``content`` (bytes, or a file in constant memory) under its SHA-256; storing it again costs one look."""
+        return await self._objects.put(content)
+
+    async def get_object(self, ref: ObjectRef) -> bytes:
+        """Return an object's content; raise `DataError` when it is missing or does not match its hash."""
+        return await self._objects.get(ref)
+
+    async def fetch_object(self, ref: ObjectRef, path: Path) -> None:
+        """Write an object's content to ``path`` in constant memory; ``path`` appears only when the content matches its hash."""
+        await self._objects.fetch(ref, path)
+
+    async def query(
+        self, name: str, params: Mapping[str, Any] | None = None, *, after: int | None = None, timeout: float = 10.0
+    ) -> Answer:
+        """Ask the read model; the answer reflects at least sequence ``after`` (default: this log's own last one).
+
+        Raises `ProjectorMissingError` when nobody answers and `QueryError` when the query is refused or ``timeout`` (seconds) is over.
+        """
+        after = self.last_published or None if after is None else after
+        return await ask(self._connection.client, self.db, name, params, after=after, timeout=timeout)
+
+    async def add_vm(
+        self,
+        server_uuid: str,
+        server_name: str,
+        *,
+        control_ip: str = "",
+        state: str = "uninitialized",
+        current_time: str = "",
+        agent: AgentAddress | None = None,
+    ) -> int:
+        """Record that a VM is known; return the event's sequence."""
+        return await self.publish(
+            VmAdded(
+                server_uuid=server_uuid,
+                server_name=server_name,
+                control_ip=control_ip,
+                state=state,
+                current_time=current_time,
+                agent=agent,
+            )
+        )
+
+    async def add_vms(self, vms: Iterable[VmAdded]) -> list[int]:
+        """Record many VMs at once; return the events' sequences."""
+        return await self.publish_many(vms)
+
+    async def remove_vm(self, server_uuid: str) -> int:
+        """Record that a VM is no longer part of the experiment."""
+        return await self.publish(VmRemoved(server_uuid=server_uuid))
+
+    async def set_vm_state(self, server_uuid: str, state: str, *, reason: str = "") -> int:
+        """Record a VM's state."""
+        return await self.publish(VmStateSet(server_uuid=server_uuid, state=state, reason=reason))
+
+    async def set_vm_time(self, server_uuid: str, current_time: str) -> int:
+        """Record the time of its schedule that a VM has reached."""
+        return await self.publish(VmTimeTicked(server_uuid=server_uuid, current_time=current_time))
+
+    async def put_schedule(self, server_name: str, entries: Iterable[Entry], *, ip: str | None = None) -> int:
+        """Record the schedule of the VM of this name; what is too large for an event goes to the object store.
+
+        Raises `InvalidInputError` when an entry breaks a rule or two have the same id.
+        """
+        listed = tuple(entries)
+        _check_entries(server_name, listed)
+        body = SchedulePublished(server_name=server_name, entries=listed, ip=ip)
+        try:
+            return await self.publish(body)
+        except EventTooLargeError:
+            ref = await self.put_object(msgspec.json.encode(listed))
+        return await self.publish(SchedulePublished(server_name=server_name, entries_object=ref, ip=ip))
+
+    async def put_resource(self, path: Path | str, *, name: str | None = None, store: str = DEFAULT_STORE) -> int:
+        """Store a file under ``name`` (default: its own) in a resource store; return the event's sequence."""
+        file = Path(path)
+        ref = await self.put_object(file)
+        return await self.publish(ResourceUploaded(store=store, name=name or file.name, object=ref))
+
+    async def launch(
+        self,
+        name: str = "",
+        *,
+        launch_time: datetime | None = None,
+        start_buffer: float = 60.0,
+        experiment: ObjectRef | None = None,
+        guests: str = "",
+    ) -> int:
+        """Record that the experiment is being launched (``launch_time``: aware, default now; ``start_buffer``: seconds)."""
+        return await self.publish(
+            ExperimentLaunched(
+                launch_time=_aware(launch_time),
+                name=name,
+                start_buffer=start_buffer,
+                experiment=experiment,
+                guests=guests,
+            )
+        )
+
+    async def start(self, start_time: datetime | None = None) -> int:
+        """Report a start time (aware, default now, whole seconds). The earliest report of a run is its start."""
+        return await self.publish(ExperimentStarted(start_time=_aware(start_time).replace(microsecond=0)))
+
+    async def pause(self, duration: float | None = None) -> int:
+        """Hold every VM's schedule for ``duration`` seconds, or until `resume`."""
+        return await self.publish(ExperimentPaused(duration=duration))
+
+    async def resume(self) -> int:
+        """End a break or pause of every VM's schedule."""
+        return await self.publish(ExperimentResumed())
+
+    async def clear(self, scope: Sequence[Scope] = ("vms", "schedules", "times")) -> int:
+        """Make what was, history: clearing all three begins the next run."""
+        return await self.publish(ExperimentCleared(scope=tuple(scope)))
+
+
+def _who() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"
+
+
+def _aware(time: datetime | None) -> datetime:
+    if time is None:
+        return datetime.now(UTC)
+    if time.tzinfo is None:
+        raise InvalidInputError(f"{time.isoformat()} has no time zone: add one, such as tzinfo=datetime.UTC")
+    return time.astimezone(UTC)
+
+
+def _check_entries(server_name: str, entries: Sequence[Entry]) -> None:
+    seen: set[str] = set()
+    for entry in entries:
+        check_entry(entry)
+        if entry.id in seen:
+            raise InvalidInputError(
+                f"schedule of {server_name!r}: two entries have the id {entry.id!r}; give each its own"
+            )
+        seen.add(entry.id)

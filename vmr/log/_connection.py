@@ -1,0 +1,296 @@
+"""One connection to a NATS server that can be trusted with a log.
+
+It works around what nats-py leaves to its users: the first connection fails at once and says why; a lost server is looked for
+without end, and whoever waits for an answer learns of the loss at once instead of at a time-out; a read loop that died is
+noticed within seconds; the client's silent errors are logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from weakref import WeakSet
+
+import msgspec
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from vmr.errors import CredentialError, JetStreamMissingError, LogUnavailableError, ServerNotFoundError
+from vmr.log._identity import read_identity
+from vmr.settings import Settings
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+_CONNECT_SECONDS: Final = 5.0
+_API: Final = "$JS.API"
+
+
+class ConnectionLostError(LogUnavailableError):
+    """The server went away before it answered; the request may or may not have been done."""
+
+
+class NoAnswerError(LogUnavailableError):
+    """The server did not answer in time; the request may or may not have been done."""
+
+
+class NobodyListensError(LogUnavailableError):
+    """Nobody listens on the subject of a request."""
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a server is, and who asks."""
+
+    servers: tuple[str, ...]
+    user: str | None = None
+    password: str | None = None
+    credentials: Path | None = None
+    ca: Path | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Address:
+        """Return the address of the server that ``settings`` name."""
+        if settings.url is None:
+            identity = read_identity(settings.server_dir)
+            return cls(servers=(identity.url,), user=identity.user, password=identity.password)
+        servers = tuple(part.strip() for part in settings.url.split(",") if part.strip())
+        return cls(servers=servers, credentials=settings.credentials, ca=settings.ca)
+
+    def options(self) -> dict[str, Any]:
+        """Return nats-py's options for this address."""
+        options: dict[str, Any] = {"servers": list(self.servers)}
+        if self.user is not None:
+            options |= {"user": self.user, "password": self.password}
+        if self.credentials is not None:
+            options["user_credentials"] = str(self.credentials)
+        if self.ca is not None or any(server.startswith("tls://") for server in self.servers):
+            options["tls"] = ssl.create_default_context(cafile=None if self.ca is None else str(self.ca))
+        return options
+
+    def __str__(self) -> str:
+        # A password in an address is nobody's business.
+        return ", ".join(server.rpartition("@")[2] or server for server in self.servers)
+
+
+class ApiError(msgspec.Struct, frozen=True):
+    """What JetStream says when it refuses."""
+
+    code: int
+    err_code: int = 0
+    description: str = ""
+
+
+class ApiRefusedError(LogUnavailableError):
+    """JetStream refused a request of its interface."""
+
+    def __init__(self, what: str, error: ApiError) -> None:
+        super().__init__(f"{what}: {error.description} ({error.err_code})")
+        self.error = error
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    error: ApiError | None = None
+
+
+class Connection:
+    """A connection that stays. Make one with `Connection.open`."""
+
+    def __init__(self, client: Client, address: Address) -> None:
+        self.client = client
+        self.address = address
+        self.generation = 0
+        self._connected = asyncio.Event()
+        self._connected.set()
+        self._closed: LogUnavailableError | None = None
+        self._replies: dict[str, asyncio.Future[Msg]] = {}
+        self._inbox = client.new_inbox()
+        self._counter = 0
+        self._watchers: WeakSet[asyncio.Event] = WeakSet()
+
+    @classmethod
+    async def open(cls, address: Address, *, name: str) -> Connection:
+        """Return a connection to the first server of ``address`` that answers.
+
+        Raises `ServerNotFoundError`, `CredentialError` or `LogUnavailableError` within seconds.
+        """
+        client = Client()
+        connection = cls(client, address)
+        await connection._dial(name)
+        await client.subscribe(f"{connection._inbox}.*", cb=connection._on_reply)
+        return connection
+
+    async def _dial(self, name: str) -> None:
+        failures: list[Exception] = []
+        dialling = True
+
+        async def on_error(error: Exception) -> None:
+            if not dialling:
+                _log.warning("nats", error=str(error) or type(error).__name__, server=str(self.address))
+                return
+            failures.append(error)
+            if len(failures) >= len(self.address.servers):
+                raise error
+
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await self.client.connect(
+                    **self.address.options(),
+                    name=name,
+                    error_cb=on_error,
+                    disconnected_cb=self._on_disconnected,
+                    reconnected_cb=self._on_reconnected,
+                    closed_cb=self._on_closed,
+                    connect_timeout=3,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.2,  # type: ignore[arg-type]
+                    ping_interval=10,
+                    pending_size=8 * 1024 * 1024,
+                )
+        except (OSError, TimeoutError, nats.errors.Error, ssl.SSLError, ImportError, ValueError) as error:
+            await self._discard()
+            raise self._explain(failures[-1] if failures else error) from error
+        dialling = False
+
+    async def _discard(self) -> None:
+        with contextlib.suppress(OSError, nats.errors.Error, AssertionError):
+            await self.client.close()
+
+    def _explain(self, error: Exception) -> LogUnavailableError:
+        text = str(error).lower()
+        if "authorization" in text or "authentication" in text:
+            return CredentialError(
+                f"the server at {self.address} does not accept the credential: check VMR_CREDENTIALS or the address"
+            )
+        if isinstance(error, ImportError):
+            return CredentialError(f"a credentials file needs one more package ({error}): pip install nkeys")
+        if isinstance(error, FileNotFoundError):
+            return CredentialError(f"{error.filename} does not exist: check VMR_CREDENTIALS and VMR_CA")
+        if isinstance(error, ssl.SSLError):
+            return LogUnavailableError(f"no TLS with {self.address}: {error}; check VMR_CA")
+        return ServerNotFoundError(
+            f"no server answers at {self.address} ({str(error) or type(error).__name__}): start one with `vmr up`, "
+            "or check VMR_URL"
+        )
+
+    async def _on_disconnected(self) -> None:
+        if self.client.is_closed:
+            return
+        self._connected.clear()
+        _log.warning("connection lost", server=str(self.address))
+        self._fail_replies(ConnectionLostError(f"the connection to {self.address} was lost"))
+
+    async def _on_reconnected(self) -> None:
+        self.generation += 1
+        self._connected.set()
+        self._wake()
+        _log.info("connected again", server=str(self.address))
+
+    async def _on_closed(self) -> None:
+        reason = self.client.last_error
+        self._closed = LogUnavailableError(
+            f"the connection to {self.address} is closed{f': {reason}' if reason else ''}"
+        )
+        self._connected.set()
+        self._wake()
+        self._fail_replies(self._closed)
+
+    def watch(self, event: asyncio.Event) -> None:
+        """Set ``event`` whenever the connection is there again (see `generation`) or is closed for good."""
+        self._watchers.add(event)
+
+    def _wake(self) -> None:
+        for event in self._watchers:
+            event.set()
+
+    def _fail_replies(self, error: Exception) -> None:
+        waiting, self._replies = self._replies, {}
+        for reply in waiting.values():
+            if not reply.done():
+                reply.set_exception(error)
+
+    async def _on_reply(self, message: Msg) -> None:
+        reply = self._replies.pop(message.subject, None)
+        if reply is not None and not reply.done():
+            reply.set_result(message)
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes that one message may have, headers counted."""
+        return self.client.max_payload
+
+    def raise_if_closed(self) -> None:
+        """Raise `LogUnavailableError` when this connection was closed for good."""
+        if self._closed is not None:
+            raise self._closed
+
+    async def until_connected(self, timeout: float) -> None:
+        """Return when the server is there; raise `ConnectionLostError` after ``timeout`` seconds."""
+        if not self._connected.is_set():
+            try:
+                await asyncio.wait_for(self._connected.wait(), timeout)
+            except TimeoutError:
+                raise ConnectionLostError(f"no server at {self.address} for {timeout:g} s") from None
+        self.raise_if_closed()
+
+    async def send(
+        self, subject: str, payload: bytes = b"", *, headers: Mapping[str, str] | None = None, reply: str = ""
+    ) -> None:
+        """Publish without waiting for anything."""
+        try:
+            await self.client.publish(subject, payload, reply=reply, headers=None if headers is None else dict(headers))
+        except nats.errors.ConnectionClosedError:
+            self.raise_if_closed()
+            raise
+        except nats.errors.OutboundBufferLimitError:
+            raise ConnectionLostError(f"the connection to {self.address} was lost") from None
+
+    async def request(
+        self, subject: str, payload: bytes = b"", *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> Msg:
+        """Publish and return the answer, waiting at most ``timeout`` seconds for it.
+
+        Raises `ConnectionLostError`, `NoAnswerError` or `NobodyListensError`.
+        """
+        self.raise_if_closed()
+        self._counter += 1
+        inbox = f"{self._inbox}.{self._counter}"
+        reply: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._replies[inbox] = reply
+        try:
+            async with asyncio.timeout(timeout):
+                await self.send(subject, payload, headers=headers, reply=inbox)
+                message = await reply
+        except TimeoutError:
+            raise NoAnswerError(f"no answer from {self.address} on {subject} within {timeout:g} s") from None
+        finally:
+            self._replies.pop(inbox, None)
+        if message.headers and message.headers.get("Status") == "503":
+            raise NobodyListensError(f"nobody listens on {subject} at {self.address}")
+        return message
+
+    async def api(self, name: str, payload: Any = None, *, answer: type[_T], timeout: float = 10.0) -> _T:
+        """Ask JetStream; ``name`` is the subject after ``$JS.API.``. Raises `ApiRefusedError` and what `request` raises."""
+        body = b"" if payload is None else msgspec.json.encode(payload)
+        try:
+            message = await self.request(f"{_API}.{name}", body, timeout=timeout)
+        except NobodyListensError:
+            raise JetStreamMissingError(
+                f"the server at {self.address} keeps no streams: start it with JetStream (`nats-server -js`), or give "
+                "this account the use of it"
+            ) from None
+        error = msgspec.json.decode(message.data, type=_Outcome).error
+        if error is not None and error.err_code in {10039, 10076}:
+            raise JetStreamMissingError(f"JetStream at {self.address}: {error.description}; enable it for this account")
+        if error is not None:
+            raise ApiRefusedError(name, error)
+        return msgspec.json.decode(message.data, type=answer)
+
+    async def close(self) -> None:
+        """Close the connection; waiting requests fail."""
+        if not self.client.is_closed:
+            await self.client.close()

@@ -1,0 +1,54 @@
+"""Between events and the log's messages, both ways."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from vmr.errors import DataError, InvalidInputError
+from vmr.events import Event, KnownBody, Recorded, Unknown, decode, encode, new_event, subject_of
+from vmr.log._feed import Raw
+from vmr.log._publisher import Outgoing
+
+_log = structlog.get_logger(__name__)
+UNREADABLE = "unreadable"
+"""Type of the `Unknown` event that stands for a message which is no event at all."""
+
+
+def to_message(db: str, event: Event, *, expected: int | None = None) -> Outgoing:
+    """Return the message that says ``event`` in database ``db``."""
+    if isinstance(event.body, Unknown):
+        raise InvalidInputError(
+            f"event {event.id} of type {event.body.type!r} is not known to this version: update vmr"
+        )
+    return Outgoing(subject_of(db, event.body), encode(event), event.id, expected)
+
+
+def to_messages(db: str, producer: str, bodies: Iterable[KnownBody]) -> list[Outgoing]:
+    """Return the messages that say ``bodies``, now."""
+    return [to_message(db, new_event(body, producer=producer)) for body in bodies]
+
+
+def to_recorded(raw: Raw) -> Recorded:
+    """Return the event in ``raw``. What is no event becomes an `Unknown` of type ``unreadable`` that keeps the bytes."""
+    try:
+        event = decode(raw.data)
+    except DataError as error:
+        event = _unreadable(raw, str(error))
+    return Recorded(sequence=raw.sequence, stored=raw.stored, subject=raw.subject, event=event)
+
+
+def _unreadable(raw: Raw, reason: str) -> Event:
+    _log.warning("a message in the log is no event", sequence=raw.sequence, subject=raw.subject, reason=reason)
+    body = {"type": UNREADABLE, "reason": reason, "data": base64.b64encode(raw.data).decode()}
+    return Event(
+        id=f"{UNREADABLE}-{raw.sequence}",
+        time=datetime.fromtimestamp(raw.stored / 1e9, UTC),
+        producer="",
+        version=0,
+        body=Unknown(type=UNREADABLE, version=0, raw=msgspec.json.encode(body)),
+    )
