@@ -61,6 +61,11 @@ class EmbeddedServer:
         return read_identity(self._dir).url
 
     @property
+    def folder(self) -> Path:
+        """The folder that holds everything of this server."""
+        return self._dir
+
+    @property
     def log_file(self) -> Path:
         """Where the server writes its log."""
         return self._dir / "nats-server.log"
