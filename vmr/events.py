@@ -151,7 +151,8 @@ class EntryStarted(_AttemptBody, frozen=True, tag="vm.entry_started"):
         name: the entry's short name.
         start_time: the scheduled time, as a decimal string.
         due: when it was due after pauses (UTC); None in negative time, which is an order and not a clock.
-        directory: the attempt's working directory in the guest.
+        directory: the attempt's working directory in the guest; empty for an entry that runs no program.
+        boot_id: identity of the guest's boot in which it is launched, where the guest has one.
 
     """
 
@@ -159,6 +160,7 @@ class EntryStarted(_AttemptBody, frozen=True, tag="vm.entry_started"):
     start_time: str
     due: datetime | None = None
     directory: str = ""
+    boot_id: str = ""
 
 
 class OutputCaptured(_AttemptBody, frozen=True, tag="vm.output_captured"):

@@ -93,6 +93,7 @@ class ExperimentState:
         launched: the launch, or None before it.
         start: the earliest reported start time of this run (UTC), or None.
         ended: whether the run was called ended.
+        cleared: sequence of the event that last cleared the times, or 0.
         pauses: operators' pauses of all VMs.
         resumes: when operators resumed all VMs.
 
@@ -101,6 +102,7 @@ class ExperimentState:
     launched: events.ExperimentLaunched | None = None
     start: datetime | None = None
     ended: bool = False
+    cleared: int = 0
     pauses: list[Command] = field(default_factory=list)
     resumes: list[datetime] = field(default_factory=list)
 
@@ -119,7 +121,7 @@ class ExperimentState:
             case events.ExperimentResumed():
                 self.resumes.append(recorded.event.time)
             case events.ExperimentCleared(scope=scope) if "times" in scope:
-                self.launched, self.start, self.ended = None, None, False
+                self.launched, self.start, self.ended, self.cleared = None, None, False, recorded.sequence
                 self.pauses.clear()
                 self.resumes.clear()
             case _:
@@ -212,7 +214,8 @@ class VmState:
 
     def _attempt(self, body: events.KnownBody | events.Unknown) -> None:
         match body:
-            case events.EntryStarted(entry=entry, attempt=number):
+            case events.EntryStarted(entry=entry, attempt=number, boot_id=boot_id):
+                self.boot_id = boot_id or self.boot_id
                 self._started(entry, number)
             case events.OutputCaptured():
                 self._output(body)
@@ -247,7 +250,9 @@ class VmState:
     ) -> None:
         attempt = self._find(body.entry, body.attempt)
         if attempt is not None and attempt.status == "running":
-            attempt.status, attempt.exit_code, attempt.reboot = status, exit_code, reboot
+            attempt.status, attempt.exit_code = status, exit_code
+            # FIREWHEEL's rule: a request for a reboot counts in negative time only
+            attempt.reboot = reboot and self.entries[body.entry].entry.time < 0
 
     def _find(self, entry: str, number: int) -> Attempt | None:
         state = self.entries.get(entry)

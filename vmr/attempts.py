@@ -1,0 +1,173 @@
+"""One attempt of one entry, from launch to its last byte of output: launching, watching, recording."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from vmr import spool
+from vmr.clock import Clock
+from vmr.errors import AgentDisconnectedError, AgentError, DataError
+from vmr.events import EntryFailed, EntryFinished, EntryLost, StreamName
+from vmr.guest import Guest
+from vmr.output import output_events
+from vmr.vm_state import Attempt, EntryState
+
+FIRST_POLL: Final = 0.002
+SLOWEST_POLL: Final = 1.0
+"""Seconds between looks at an attempt: they double from the first to the slowest, and begin anew when output comes."""
+
+_TAIL_AFTER: Final = 0.2
+_READ: Final = 1 << 20
+_CLAIM_LOOKS: Final = 10
+
+Publish = Callable[..., Awaitable[None]]
+"""Records events (bodies) and returns when the fold has them."""
+
+
+class AttemptRunner:
+    """Runs one attempt in one guest and records what comes of it."""
+
+    def __init__(
+        self, uuid: str, guest: Guest, clock: Clock, publish: Publish, state: EntryState, attempt: Attempt
+    ) -> None:
+        """Run ``attempt`` of ``state``, whose bytes of output up to the recorded offsets are known to the log."""
+        self._uuid = uuid
+        self._guest = guest
+        self._clock = clock
+        self._publish = publish
+        self._entry = state.entry.id
+        self._number = attempt.number
+        self._directory = spool.working_directory(state.path)
+        self._offsets: dict[StreamName, int] = {"stdout": attempt.stdout, "stderr": attempt.stderr}
+
+    async def launch(self) -> None:
+        """Launch the attempt, or find that it was launched before, and stay with it to its end."""
+        try:
+            pid = await self._guest.launch(self._directory, self._number)
+        except AgentError as error:
+            await self._fail(str(error))
+            return
+        await self._watch(pid)
+
+    async def adopt(self, found: spool.Probe) -> None:
+        """Take over an attempt that a handler before this one recorded as started, as ``found`` in the guest."""
+        looks = 0
+        while found == "claimed" and looks < _CLAIM_LOOKS:
+            await self._clock.sleep(0.1)
+            found = await self._probe()
+            looks += 1
+        if found == "absent":
+            await self.launch()
+        else:
+            await self._watch_spool(found)
+
+    async def _watch(self, pid: int) -> None:
+        """Follow a launch of this agent's by its process id, which costs the least."""
+        begun = self._clock.monotonic()
+        pause = FIRST_POLL
+        while True:
+            try:
+                status = await self._guest.launch_status(pid)
+            except DataError as error:
+                await self._watch_spool(await self._probe(), str(error))
+                return
+            if status == "unknown":
+                raise AgentDisconnectedError(f"the guest's agent was started anew and does not know process {pid}")
+            if status != "running":
+                await self._ended(status)
+                return
+            if self._clock.monotonic() - begun >= _TAIL_AFTER and await self._tail():
+                pause = FIRST_POLL
+            await self._clock.sleep(pause)
+            pause = min(pause * 2, SLOWEST_POLL)
+
+    async def _watch_spool(self, found: spool.Probe, reason: str = "") -> None:
+        """Follow an attempt by its files only: it was launched through another connection or another agent process."""
+        pause = 0.05
+        while found == "running":
+            if await self._tail():
+                pause = 0.05
+            await self._clock.sleep(pause)
+            pause = min(pause * 2, SLOWEST_POLL)
+            found = await self._probe()
+            if found == "dead":
+                raise AgentDisconnectedError("an attempt ended without a record: the guest may have gone down")
+        await self._drain("stdout")
+        await self._drain("stderr")
+        if isinstance(found, spool.Finished):
+            await self._finished(found)
+        else:
+            await self._lost(reason or "the guest went down, or the call script was killed, before the attempt ended")
+
+    async def _ended(self, reply: spool.LaunchReply) -> None:
+        if reply.outcome == "again":
+            await self._watch_spool(await self._probe())
+        elif reply.outcome == "refused":
+            await self._fail(f"{self._directory} cannot be written in the guest")
+        else:
+            await self._take("stdout", reply.stdout)
+            await self._take("stderr", reply.stderr)
+            await self._finished(reply.outcome)
+
+    async def _take(self, stream: StreamName, head: bytes) -> None:
+        """Record the rest of a stream whose first bytes came with the end of the attempt."""
+        if len(head) >= spool.INLINE_OUTPUT:
+            await self._drain(stream)
+        else:
+            await self._record(stream, head[self._offsets[stream] :], final=True)
+
+    async def _tail(self) -> bool:
+        """Record what the attempt has written since the last look; return whether it was anything."""
+        return any([await self._record(stream, await self._read(stream), final=False) for stream in self._offsets])
+
+    async def _drain(self, stream: StreamName) -> None:
+        """Record everything that an ended attempt has written to a stream and the log does not have."""
+        while True:
+            data = await self._read(stream)
+            await self._record(stream, data, final=len(data) < _READ)
+            if len(data) < _READ:
+                return
+
+    async def _read(self, stream: StreamName) -> bytes:
+        path = spool.attempt_file(self._directory, self._number, stream)
+        return await self._guest.read(path, self._offsets[stream], _READ)
+
+    async def _record(self, stream: StreamName, data: bytes, *, final: bool) -> bool:
+        pieces = output_events(self._uuid, self._entry, self._number, stream, self._offsets[stream], data, final=final)
+        if pieces:
+            await self._publish(*pieces)
+            self._offsets[stream] += sum(piece.size for piece in pieces)
+        return bool(pieces)
+
+    async def _probe(self) -> spool.Probe:
+        return (await self._guest.probe([(self._directory, self._number)]))[0]
+
+    async def _finished(self, finished: spool.Finished) -> None:
+        await self._publish(
+            EntryFinished(
+                server_uuid=self._uuid,
+                entry=self._entry,
+                attempt=self._number,
+                exit_code=finished.exit_code,
+                reboot=finished.reboot or finished.exit_code == spool.REBOOT_EXIT_CODE,
+                duration=finished.duration,
+                stdout_size=self._offsets["stdout"],
+                stderr_size=self._offsets["stderr"],
+            )
+        )
+
+    async def _lost(self, reason: str) -> None:
+        await self._publish(
+            EntryLost(
+                server_uuid=self._uuid,
+                entry=self._entry,
+                attempt=self._number,
+                reason=reason,
+                stdout_size=self._offsets["stdout"],
+                stderr_size=self._offsets["stderr"],
+            )
+        )
+
+    async def _fail(self, error: str) -> None:
+        await self._publish(EntryFailed(server_uuid=self._uuid, entry=self._entry, attempt=self._number, error=error))

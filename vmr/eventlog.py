@@ -1,0 +1,53 @@
+"""What a handler needs of the log, as a protocol: `vmr.log.AsyncLog` is one, a test's log in memory is another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from vmr.events import KnownBody, Recorded
+from vmr.schedule import ObjectRef
+
+
+class EventLog(Protocol):
+    """The log of one database, as a handler sees it. Sequences begin at 1."""
+
+    @property
+    def db(self) -> str:
+        """Name of the database."""
+        ...
+
+    async def publish(self, body: KnownBody) -> int:
+        """Record one event; return its sequence once it is on disk."""
+        ...
+
+    async def publish_many(self, bodies: Iterable[KnownBody]) -> list[int]:
+        """Record events in this order; return their sequences once they are on disk."""
+        ...
+
+    async def publish_expecting(self, body: KnownBody, last_subject_sequence: int) -> int:
+        """Record one event if that is the last sequence on its subject; raise `vmr.errors.ConflictError` otherwise."""
+        ...
+
+    async def last_sequence(self) -> int:
+        """Return the sequence of the last event; 0 when there is none."""
+        ...
+
+    def read(
+        self, filters: Sequence[str] | None = None, start: int = 1, stop: int | None = None
+    ) -> AsyncIterator[list[Recorded]]:
+        """Yield what is recorded on subjects that match ``filters`` from ``start`` to ``stop`` (or now), in batches."""
+        ...
+
+    def follow(self, filters: Sequence[str] | None = None, start: int = 1) -> AsyncIterator[list[Recorded]]:
+        """Yield what is recorded from ``start`` on, and go on as more comes."""
+        ...
+
+    async def get_object(self, ref: ObjectRef) -> bytes:
+        """Return an object's content, checked against its hash."""
+        ...
+
+    async def fetch_object(self, ref: ObjectRef, path: Path) -> None:
+        """Write an object's content to ``path``, checked against its hash, in constant memory."""
+        ...

@@ -1,0 +1,188 @@
+"""What a handler does in one guest, over its agent: the spool protocol's operations, and files in and out."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from vmr import spool
+from vmr.agent import GuestAgent
+from vmr.agent_messages import ExecStatus
+from vmr.clock import Clock
+from vmr.errors import AgentError, AgentTimeoutError, DataError, GuestError
+
+REBOOT_SECONDS = 600.0
+"""A guest that does not answer so long after it was told to reboot is taken for gone."""
+
+_OPERATION_SECONDS = 120.0
+
+
+class FileIn(msgspec.Struct, frozen=True):
+    """A file to put into the guest, unless its target exists: its bytes, or the file on this host that has them."""
+
+    target: str
+    source: bytes | Path
+    executable: bool = False
+
+
+LaunchStatus: TypeAlias = spool.LaunchReply | Literal["running", "unknown"]
+"""How a launch stands: what it said, still running, or unknown to the agent (which was started anew meanwhile)."""
+
+
+class Guest:
+    """One guest, over its agent. Methods raise the agent client's errors (`vmr.agent.GuestAgent`)."""
+
+    def __init__(self, path: Path, name: str, clock: Clock) -> None:
+        self._agent = GuestAgent(path, name)
+        self._clock = clock
+        self._uploads = 0
+
+    async def connect(self, timeout: float) -> None:
+        """Connect as soon as the agent answers, within ``timeout`` seconds."""
+        await self._agent.wait_until_answers(timeout, self._clock)
+
+    async def close(self) -> None:
+        """Let the agent go; another client can connect to it."""
+        await self._agent.close()
+
+    async def begin(self, run: str) -> str:
+        """Set aside what an earlier run left and return the identity of the guest's boot."""
+        status = await self._run(spool.begin(run))
+        if status.exit_code != 0:
+            raise GuestError(f"{spool.INCOMING} cannot be prepared in the guest: {_first_line(status.stderr)}")
+        return spool.parse_begin(status.stdout)
+
+    async def install(self, files: list[FileIn]) -> dict[str, str]:
+        """Put ``files`` in place; return why, by target, for each that could not be. A target that exists is left as it is."""
+        failed: dict[str, str] = {}
+        batch: list[spool.Install] = []
+        size = 0
+        for file in files:
+            item = await self._prepare(file, failed)
+            if item is None:
+                continue
+            weight = len(item.target) + len((item.text or "").encode())
+            if batch and size + weight > spool.INSTALL_BYTES:
+                await self._install(batch, failed)
+                batch, size = [], 0
+            batch.append(item)
+            size += weight
+        if batch:
+            await self._install(batch, failed)
+        return failed
+
+    async def launch(self, directory: str, attempt: int) -> int:
+        """Run an attempt; return the process id of its call script."""
+        command = spool.launch(directory, attempt)
+        return await self._agent.exec(command.path, command.arguments)
+
+    async def launch_status(self, pid: int) -> LaunchStatus:
+        """Return how the launch ``pid`` stands. Raises `DataError` when it ended without saying what the call script says."""
+        try:
+            status = await self._agent.exec_status(pid)
+        except AgentError:
+            return "unknown"
+        return spool.parse_launch(status.stdout, status.stderr) if status.exited else "running"
+
+    async def probe(self, attempts: list[tuple[str, int]]) -> list[spool.Probe]:
+        """Return how each attempt (working directory, number) stands, by what is in the guest."""
+        status = await self._run(spool.probe(attempts))
+        return spool.parse_probe(status.stdout, len(attempts))
+
+    async def read(self, path: str, offset: int, limit: int) -> bytes:
+        """Return up to ``limit`` bytes of a file from ``offset``; none when it does not exist (yet)."""
+        try:
+            return await self._agent.read_file(path, offset, limit)
+        except AgentError:
+            return b""
+
+    async def list_files(self, pattern: str) -> list[spool.GuestFile]:
+        """Return the files at ``pattern``: a path, a folder with all that is in it, or shell wildcards."""
+        return spool.parse_list((await self._run(spool.list_files(pattern))).stdout)
+
+    async def fetch(self, path: str, target: Path) -> tuple[int, str]:
+        """Copy a file of the guest to ``target``; return its size in bytes and its SHA-256."""
+        digest, size = hashlib.sha256(), 0
+        with target.open("wb") as file:
+            async for piece in self._agent.read_chunks(path):
+                digest.update(piece)
+                size += len(piece)
+                await asyncio.to_thread(file.write, piece)
+        return size, digest.hexdigest()
+
+    async def reboot(self, run: str, boot: str) -> str:
+        """Reboot the guest, whose boot is ``boot``, and return the identity of the next boot once its agent answers again.
+
+        Raises `AgentTimeoutError` when it is not back after `REBOOT_SECONDS`.
+        """
+        deadline = self._clock.monotonic() + REBOOT_SECONDS
+        await self._agent.shutdown("reboot")
+        while True:
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                raise AgentTimeoutError(f"the guest was told to reboot and is not back after {REBOOT_SECONDS:g} s")
+            down = not self._agent.connected
+            await self._agent.wait_until_answers(left, self._clock)
+            now = await self.begin(run)
+            if now != boot or (down and not boot):
+                return now
+            await self._clock.sleep(0.1)
+
+    async def _prepare(self, file: FileIn, failed: dict[str, str]) -> spool.Install | None:
+        try:
+            data = file.source if isinstance(file.source, bytes) else await asyncio.to_thread(_small, file.source)
+            if data is not None and spool.travels_as_text(data):
+                return spool.Install(file.target, text=data.decode(), executable=file.executable)
+            if await self._exists(file.target):
+                return None
+            self._uploads += 1
+            uploaded = f"{spool.INCOMING}/upload-{self._uploads}"
+            await self._agent.write_file(uploaded, file.source if data is None else data)
+        except (AgentError, OSError) as error:
+            failed[file.target] = str(error)
+            return None
+        return spool.Install(file.target, uploaded=uploaded, executable=file.executable)
+
+    async def _exists(self, path: str) -> bool:
+        try:
+            async with self._agent.opened(path):
+                return True
+        except AgentError:
+            return False
+
+    async def _install(self, batch: list[spool.Install], failed: dict[str, str]) -> None:
+        status = await self._run(spool.install(batch))
+        numbers = spool.parse_failed_installs(status.stdout, len(batch))
+        if status.exit_code != 0 and not numbers:
+            raise DataError(f"installing files ended with {status.exit_code}: {_first_line(status.stderr)}")
+        for number in numbers:
+            failed[batch[number].target] = _first_line(status.stderr) or "it could not be written"
+
+    async def _run(self, command: spool.Command) -> ExecStatus:
+        pid = await self._agent.exec(command.path, command.arguments)
+        deadline = self._clock.monotonic() + _OPERATION_SECONDS
+        pause = 0.001
+        while not (status := await self._agent.exec_status(pid)).exited:
+            if self._clock.monotonic() > deadline:
+                raise AgentTimeoutError(
+                    f"{command.arguments[2]} still runs in the guest after {_OPERATION_SECONDS:g} s"
+                )
+            await self._clock.sleep(pause)
+            pause = min(pause * 2, 0.05)
+        return status
+
+
+def _small(path: Path) -> bytes | None:
+    """Return the file's bytes when they may travel as text, or None when there are too many."""
+    with path.open("rb") as file:
+        data = file.read(spool.INLINE_TEXT + 1)
+    return data if len(data) <= spool.INLINE_TEXT else None
+
+
+def _first_line(data: bytes) -> str:
+    lines = data.decode("utf-8", "replace").splitlines()
+    return lines[0][:300] if lines else ""

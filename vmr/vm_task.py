@@ -1,0 +1,358 @@
+"""One VM's life with a handler: take it, connect, adopt what runs, then do what the planner says until there is nothing more.
+
+The task acts only on what the log says: an action's events are recorded and folded before the next plan is made. Whatever breaks
+(the agent's socket, the guest, this process), the next round begins from the log and the guest's spool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from vmr import planner, spool
+from vmr.attempts import AttemptRunner
+from vmr.clock import Clock
+from vmr.errors import AgentDisconnectedError, AgentTimeoutError, DataError, GuestError
+from vmr.eventlog import EventLog
+from vmr.events import (
+    EntryFailed,
+    EntryFinished,
+    EntryStarted,
+    KnownBody,
+    VmRebooted,
+    VmStateSet,
+    VmTimeTicked,
+)
+from vmr.guest import Guest
+from vmr.loading import Resources, load
+from vmr.schedule import format_time
+from vmr.transfers import TransferTask
+from vmr.vm_state import EntryState, ExperimentState, VmState
+
+logger = structlog.get_logger(__name__)
+
+CONNECT_SECONDS: Final = 30.0
+LONGEST_PAUSE: Final = 5.0
+"""Seconds between tries to reach a guest whose agent does not answer; they double up to this."""
+MOST_REFUSALS: Final = 8
+"""A guest whose agent answers, and so often not what was asked, is given up: its VM fails."""
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What all VM tasks of a handler share.
+
+    Attributes:
+        log: the log.
+        clock: time.
+        handler: the handler's identity.
+        resources: files for guests.
+        transfers: folder for files copied out of guests.
+        connect: makes a guest from its VM's state.
+
+    """
+
+    log: EventLog
+    clock: Clock
+    handler: str
+    resources: Resources
+    transfers: Path
+    connect: Callable[[VmState], Guest]
+
+
+class VmTask:
+    """Drives one VM."""
+
+    def __init__(self, vm: VmState, experiment: ExperimentState, around: Surroundings) -> None:
+        self.vm = vm
+        self._experiment = experiment
+        self._around = around
+        self._clock = around.clock
+        self._changed = asyncio.Event()
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._unfolded: set[asyncio.Task[None]] = set()
+        self._guest = around.connect(vm)
+        self._boot = ""
+        self._loaded: set[str] = set()
+        self._transfers: dict[str, TransferTask] = {}
+        self._group: asyncio.TaskGroup
+        self._work: set[asyncio.Task[None]] = set()
+        self._unanswered = 0
+        self._refusals = 0
+        self._log = logger.bind(vm=vm.name)
+
+    def notify(self) -> None:
+        """Say that the fold of this VM, or of the experiment, has gone on."""
+        self._changed.set()
+        while self._waiters and (self._waiters[0][0] <= self.vm.sequence or not self.vm.added):
+            future = heapq.heappop(self._waiters)[2]
+            if not future.done():
+                future.set_result(None)
+
+    @property
+    def ours(self) -> bool:
+        """Whether the VM is still part of the experiment and no other handler has taken it."""
+        return self.vm.added and self.vm.handler == self._around.handler
+
+    async def run(self) -> None:
+        """Drive the VM, which this handler has attached, for as long as it is ours."""
+        try:
+            while self.ours and not self._experiment.ended:
+                try:
+                    await self._serve()
+                except* (AgentDisconnectedError, AgentTimeoutError) as errors:
+                    self._unanswered += 1
+                    self._report(errors.exceptions[0])
+                except* (GuestError, DataError) as errors:
+                    self._refusals += 1
+                    self._log.warning(
+                        "the guest does not do what is asked", tries=self._refusals, error=str(errors.exceptions[0])
+                    )
+                await self._settle()
+                await self._give_up_or_pause()
+        finally:
+            await self._settle()
+            await self._guest.close()
+
+    async def _give_up_or_pause(self) -> None:
+        """Pause before the next connection. An agent that is away may be so for hours; one that answers nonsense is given up."""
+        if self._refusals > MOST_REFUSALS:
+            reason = "the guest's agent does not do what is asked (see the handler's log)"
+            await self._publish(VmStateSet(server_uuid=self.vm.uuid, state="failed", reason=reason))
+            self._refusals = 0
+        tries = self._unanswered + self._refusals
+        if tries and self.ours:
+            await self._clock.sleep(min(LONGEST_PAUSE, 0.1 * 2 ** min(tries, 10)))
+
+    def _report(self, error: BaseException) -> None:
+        if self._unanswered & (self._unanswered - 1) == 0:  # at 1, 2, 4, 8…: it may take hours
+            self._log.warning(
+                "the guest's agent does not answer; trying again", tries=self._unanswered, error=str(error)
+            )
+
+    async def _serve(self) -> None:
+        """One connection to the guest, from its first answer to its loss or the end."""
+        await self._guest.connect(CONNECT_SECONDS)
+        await self._enter()
+        self._unanswered = 0
+        self._work.clear()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            await self._adopt()
+            await self._drive()
+            for task in list(self._work):
+                task.cancel()
+        if self.ours:
+            await self._conclude_copies()
+
+    async def _conclude_copies(self) -> None:
+        """At the end of the run: copies at an interval have had their last."""
+        going = [state for state in self.vm.entries.values() if state.running and state.entry.transfer is not None]
+        uuid = self.vm.uuid
+        await self._publish(
+            *(
+                EntryFinished(server_uuid=uuid, entry=state.entry.id, attempt=state.attempts[-1].number)
+                for state in going
+            )
+        )
+
+    async def _enter(self) -> None:
+        """Learn which boot this is; record a reboot that nobody recorded."""
+        boot = await self._guest.begin(self.vm.run)
+        if boot != self._boot:
+            self._loaded.clear()
+        if self.vm.boot_id and boot and boot != self.vm.boot_id:
+            asked = tuple(state.entry.id for state in self.vm.entries.values() if state.wants_reboot)
+            await self._publish(VmRebooted(server_uuid=self.vm.uuid, entries=asked, boot_id=boot))
+        self._boot = boot
+
+    async def _adopt(self) -> None:
+        """Go on with what is recorded as started."""
+        running = [state for state in self.vm.entries.values() if state.running]
+        programs = [state for state in running if _runs_program(state)]
+        if programs:
+            found = await self._guest.probe(
+                [(spool.working_directory(state.path), state.attempts[-1].number) for state in programs]
+            )
+            for state, probe in zip(programs, found, strict=True):
+                if probe == "absent":
+                    await self._load([state])
+                self._spawn(self._runner(state).adopt(probe))
+        for state in running:
+            if not _runs_program(state) and not _holds(state):
+                self._spawn(self._without_program(state))
+
+    async def _drive(self) -> None:
+        while self.ours and not self._experiment.ended:
+            self._changed.clear()
+            await self._load_new()
+            plan = planner.plan(self.vm, self._experiment, self._clock.now())
+            if plan.actions:
+                await self._act(plan.actions)
+            else:
+                await self._wait(plan.wake)
+
+    async def _wait(self, wake: datetime | None) -> None:
+        """Wait for the fold to go on, or for the planner's next time."""
+        if wake is None:
+            await self._changed.wait()
+            return
+        left = (wake - self._clock.now()).total_seconds()
+        sleeper = asyncio.ensure_future(self._clock.sleep(left))
+        waiter = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({sleeper, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            waiter.cancel()
+
+    async def _act(self, actions: tuple[planner.Action, ...]) -> None:
+        await self._publish(*(body for action in actions if (body := self._event_of(action)) is not None))
+        for action in actions:
+            match action:
+                case planner.Launch(entry=entry):
+                    self._start(self.vm.entries[entry])
+                case planner.Reboot(entries=entries):
+                    await self._reboot(entries)
+                case _:
+                    pass
+
+    def _event_of(self, action: planner.Action) -> KnownBody | None:
+        uuid = self.vm.uuid
+        match action:
+            case planner.SetState(state=state, reason=reason):
+                self._log.info("state", state=state, **({"reason": reason} if reason else {}))
+                return VmStateSet(server_uuid=uuid, state=state, reason=reason)
+            case planner.Tick(current_time=time):
+                return VmTimeTicked(server_uuid=uuid, current_time=time)
+            case planner.Launch(entry=entry, attempt=attempt, due=due):
+                return self._started(self.vm.entries[entry], attempt, due)
+            case planner.BeginHold(entry=entry, due=due):
+                return self._started(self.vm.entries[entry], 1, due)
+            case planner.EndHold(entry=entry):
+                return EntryFinished(server_uuid=uuid, entry=entry, attempt=1)
+            case planner.Reboot():
+                return None
+
+    def _started(self, state: EntryState, attempt: int, due: datetime | None) -> EntryStarted:
+        return EntryStarted(
+            server_uuid=self.vm.uuid,
+            entry=state.entry.id,
+            attempt=attempt,
+            name=state.entry.name,
+            start_time=format_time(state.entry.start_time),
+            due=due,
+            directory=spool.working_directory(state.path) if _runs_program(state) else "",
+            boot_id=self._boot,
+        )
+
+    def _start(self, state: EntryState) -> None:
+        self._spawn(self._runner(state).launch() if _runs_program(state) else self._without_program(state))
+
+    def _runner(self, state: EntryState) -> AttemptRunner:
+        return AttemptRunner(self.vm.uuid, self._guest, self._clock, self._publish, state, state.attempts[-1])
+
+    async def _without_program(self, state: EntryState) -> None:
+        """Carry out an entry that runs nothing in the guest: files that are loaded by now, or copies out of it."""
+        number = state.attempts[-1].number
+        error = ""
+        if state.entry.on_host:
+            error = "entries that run on the host are not supported by this handler; run the program in a guest"
+        elif state.entry.transfer is not None:
+            error = await self._transfer(state, state.entry.transfer.interval)
+        uuid, entry = self.vm.uuid, state.entry.id
+        await self._publish(
+            EntryFailed(server_uuid=uuid, entry=entry, attempt=number, error=error)
+            if error
+            else EntryFinished(server_uuid=uuid, entry=entry, attempt=number)
+        )
+
+    async def _transfer(self, state: EntryState, interval: float | None) -> str:
+        """Copy out once, or at an interval until the run ends; return why it cannot be done, or nothing."""
+        task = self._transfers.get(state.entry.id)
+        if task is None:
+            task = TransferTask(self.vm.uuid, self.vm.name, state.entry, self._around.transfers)
+            self._transfers[state.entry.id] = task
+        while True:
+            try:
+                copied = await task.copy(self._guest)
+            except GuestError:
+                raise
+            except (OSError, DataError) as error:
+                return str(error)
+            await self._publish(*copied)
+            if interval is None:
+                return "" if task.found else f"there is no file at {task.pattern} in the guest"
+            await self._clock.sleep(interval)
+
+    async def _load_new(self) -> None:
+        if self.vm.state != "uninitialized":
+            wanted = [
+                state
+                for state in self.vm.entries.values()
+                if state.entry.id not in self._loaded and not state.withdrawn and not state.attempts
+            ]
+            await self._load(wanted)
+
+    async def _load(self, wanted: list[EntryState]) -> None:
+        if not wanted:
+            return
+        failed = await load(self._guest, self._around.resources, wanted)
+        self._loaded.update(state.entry.id for state in wanted)
+        uuid = self.vm.uuid
+        if failed:
+            self._log.error("files cannot be loaded", entries=failed)
+            await self._publish(
+                *(EntryFailed(server_uuid=uuid, entry=entry, attempt=1, error=error) for entry, error in failed.items())
+            )
+
+    async def _reboot(self, entries: tuple[str, ...]) -> None:
+        self._log.info("rebooting", entries=list(entries))
+        try:
+            self._boot = await self._guest.reboot(self.vm.run, self._boot)
+        except AgentTimeoutError as error:
+            await self._publish(VmStateSet(server_uuid=self.vm.uuid, state="failed", reason=str(error)))
+            return
+        await self._publish(VmRebooted(server_uuid=self.vm.uuid, entries=entries, boot_id=self._boot))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _publish(self, *bodies: KnownBody) -> None:
+        """Record events and return when the fold has them.
+
+        Being cancelled does not take back what is on its way: `_settle` waits for it, so that no one acts on an older fold.
+        """
+        if bodies:
+            task = asyncio.create_task(self._publish_and_fold(bodies))
+            self._unfolded.add(task)
+            task.add_done_callback(self._unfolded.discard)
+            await asyncio.shield(task)
+
+    async def _publish_and_fold(self, bodies: tuple[KnownBody, ...]) -> None:
+        sequences = await self._around.log.publish_many(bodies)
+        last = max(sequences)
+        if self.vm.sequence < last and self.vm.added:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiters, (last, id(future), future))
+            await future
+
+    async def _settle(self) -> None:
+        while self._unfolded:
+            await asyncio.wait(set(self._unfolded))
+
+
+def _runs_program(state: EntryState) -> bool:
+    return state.entry.executable is not None and not state.entry.on_host
+
+
+def _holds(state: EntryState) -> bool:
+    return state.entry.pause is not None or state.entry.resume
