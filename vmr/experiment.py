@@ -85,7 +85,7 @@ def _folders(section: ExperimentSection, source: Path, reporter: Reporter) -> tu
 
 
 def _failure(problems: list[yaml_places.Problem], source: Path) -> ExperimentFileError:
-    ordered = sorted(set(problems), key=lambda problem: (problem.line, render_path(problem.path)))
+    ordered = sorted(set(problems), key=lambda problem: (problem.line, [str(step) for step in problem.path]))
     lines = [
         f"{source}:{problem.line}: {render_path(problem.path)}: {problem.text}"
         if problem.line

@@ -107,7 +107,7 @@ class _EntryBuilder:
         self._reporter.report((*self._path, *below), text)
 
     def _kind(self) -> str | None:
-        given = [kind for kind in KINDS if getattr(self._section, kind) not in {None, False}]
+        given = [kind for kind in KINDS if getattr(self._section, kind) not in (None, False)]  # lists too
         if len(given) == 1:
             return given[0]
         if given:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -17,6 +17,8 @@ import msgspec
 from vmr.yaml_places import Document, Path, Problem
 
 T = TypeVar("T")
+_MAPPINGS = frozenset({dict, Mapping})
+_SEQUENCES = frozenset({list, tuple})
 _SIMPLE_KEY = re.compile(r"[^\s.\[\]]+")
 
 
@@ -72,10 +74,10 @@ class _Finder:
         part = _matching_member(value, kind)
         if isinstance(part, type) and issubclass(part, msgspec.Struct) and isinstance(value, dict):
             self._check_struct(value, part, path)
-        elif get_origin(part) is dict and isinstance(value, dict):
+        elif get_origin(part) in _MAPPINGS and isinstance(value, dict):
             for key, item in value.items():
                 self.check(item, get_args(part)[1], (*path, key))
-        elif get_origin(part) is list and isinstance(value, list):
+        elif get_origin(part) in _SEQUENCES and isinstance(value, list):
             for index, item in enumerate(value):
                 self.check(item, get_args(part)[0], (*path, index))
         else:
@@ -109,8 +111,8 @@ def _matching_member(value: Any, kind: Any) -> Any:
     if get_origin(kind) not in {Union, types.UnionType}:
         return kind
     for member in get_args(kind):
-        mapping = get_origin(member) is dict or (isinstance(member, type) and issubclass(member, msgspec.Struct))
-        if (isinstance(value, dict) and mapping) or (isinstance(value, list) and get_origin(member) is list):
+        mapping = get_origin(member) in _MAPPINGS or (isinstance(member, type) and issubclass(member, msgspec.Struct))
+        if (isinstance(value, dict) and mapping) or (isinstance(value, list) and get_origin(member) in _SEQUENCES):
             return member
     return kind
 
