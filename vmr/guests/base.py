@@ -68,7 +68,7 @@ class Backend(ABC):
         does not come up; the message has the end of its console.
         """
         check_specs(specs)
-        if lacks := self.missing():
+        if lacks := await asyncio.to_thread(self.missing):
             raise GuestSetupError(f"guests of kind {self.kind!r} need: {', '.join(lacks)}; run ops/packages as root")
         tell = progress or _silent
         folder = _make(folder)
@@ -77,7 +77,7 @@ class Backend(ABC):
             living = [process for process in known.processes() if processes.is_alive(process)]
             processes.sweep(folder, keep=living)
             try:
-                await self._bring_up(folder, known, [spec.name for spec in specs], tell, timeout_s)
+                await self._bring_up(folder, known, {spec.name for spec in specs}, tell, timeout_s)
             except BaseException:
                 processes.sweep(folder, keep=living)
                 raise
@@ -137,24 +137,30 @@ class Backend(ABC):
             guest.spec = spec
 
     async def _bring_up(
-        self, folder: Path, known: FolderRecord, names: list[str], tell: Progress, timeout_s: float | None
+        self, folder: Path, known: FolderRecord, names: set[str], tell: Progress, timeout_s: float | None
     ) -> None:
         await self._prepare(folder, known, tell)
-        wanted = [guest for guest in known.guests if guest.spec.name in set(names)]
-        for guest in wanted:
-            if not processes.is_alive(guest.process):
-                guest.files(folder).mkdir(exist_ok=True)
-                guest.process = self._launch(folder, known, guest)
-                record.save(folder, known)
-                tell(guest.spec.name, "started")
+        wanted = []
+        for guest in known.guests:
+            if guest.spec.name in names:
+                wanted.append((guest, self._ensure(folder, known, guest, tell)))
                 await asyncio.sleep(0)
         bound = 60 + 6 * len(wanted) if timeout_s is None else timeout_s
         try:
             async with asyncio.TaskGroup() as group:
-                for guest in wanted:
-                    group.create_task(_await_agent(folder, guest, bound, tell))
+                for guest, process in wanted:
+                    group.create_task(_await_agent(folder, guest, process, bound, tell))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
+
+    def _ensure(self, folder: Path, known: FolderRecord, guest: GuestRecord, tell: Progress) -> processes.ProcessId:
+        """Return the guest's process, after starting it when it does not run."""
+        if guest.process is None or not processes.is_alive(guest.process):
+            guest.files(folder).mkdir(exist_ok=True)
+            guest.process = self._launch(folder, known, guest)
+            record.save(folder, known)
+            tell(guest.spec.name, "started")
+        return guest.process
 
     def _marks(self, folder: Path, name: str) -> dict[str, str]:
         return {
@@ -169,9 +175,11 @@ def _make(folder: Path) -> Path:
     return folder.absolute()
 
 
-async def _await_agent(folder: Path, guest: GuestRecord, timeout_s: float, tell: Progress) -> None:
+async def _await_agent(
+    folder: Path, guest: GuestRecord, process: processes.ProcessId, timeout_s: float, tell: Progress
+) -> None:
     try:
-        await until_answering(guest.socket, lambda: processes.is_alive(guest.process), timeout_s)
+        await until_answering(guest.socket, process, timeout_s)
     except (AgentDisconnectedError, AgentTimeoutError) as error:
         console = console_log(folder, guest)
         end = console.read_bytes()[-2000:].decode(errors="replace").strip() if console.exists() else ""

@@ -11,6 +11,14 @@ from vmr.guests.processes import find_tool
 _TIMEOUT_S = 300.0
 
 
+def knows(package: str) -> bool:
+    """Tell whether the package lists of this host have the package."""
+    tool = find_tool("apt-cache")
+    return (
+        tool is not None and subprocess.run([tool, "show", package], capture_output=True, check=False).returncode == 0
+    )
+
+
 def resolve_kernel(metapackage: str) -> str:
     """Return the package with the kernel image itself that the metapackage depends on now.
 

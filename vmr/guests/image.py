@@ -49,12 +49,15 @@ class Image(msgspec.Struct, frozen=True):
     disk: Path
 
 
-def missing() -> list[str]:
-    """Return what this host lacks to build the image, as names of Debian packages or reasons."""
+def missing(cache: Path | None = None) -> list[str]:
+    """Return what this host lacks to have the image, as names of Debian packages or reasons."""
     if platform.machine() != "x86_64":
         return [f"an x86-64 processor (this one is {platform.machine()})"]
     tools = {"qemu-ga": "qemu-guest-agent", "mkfs.ext4": "e2fsprogs", "apt-get": "apt", "dpkg-deb": "dpkg"}
-    return [package for tool, package in tools.items() if find_tool(tool) is None]
+    lacks = [package for tool, package in tools.items() if find_tool(tool) is None]
+    if lacks or (_home(cache) / _key()).is_dir() or debian.knows(KERNEL_METAPACKAGE):
+        return lacks
+    return [f"{KERNEL_METAPACKAGE} (Debian's package lists do not know it: apt-get update)"]
 
 
 def ensure_image(tell: Callable[[str], None], cache: Path | None = None) -> Image:
@@ -62,7 +65,7 @@ def ensure_image(tell: Callable[[str], None], cache: Path | None = None) -> Imag
 
     Raises `GuestSetupError` when it cannot be built; the message says what is missing.
     """
-    home = cache or platformdirs.user_cache_path("vmr") / "guests"
+    home = _home(cache)
     home.mkdir(parents=True, exist_ok=True)
     target = home / _key()
     image = Image(target / "vmlinux", target / "initramfs.cpio", target / "root.ext4")
@@ -73,6 +76,10 @@ def ensure_image(tell: Callable[[str], None], cache: Path | None = None) -> Imag
                 _build(Path(work), tell)
                 (Path(work) / "image").rename(target)
     return image
+
+
+def _home(cache: Path | None) -> Path:
+    return cache or platformdirs.user_cache_path("vmr") / "guests"
 
 
 def _key() -> str:

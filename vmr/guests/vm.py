@@ -45,7 +45,9 @@ class MicroVms(Backend):
     def missing(self) -> list[str]:
         """Return what is missing for micro-VMs."""
         tools = {"qemu-system-x86_64": "qemu-system-x86", "cp": "coreutils"}
-        return [package for tool, package in tools.items() if processes.find_tool(tool) is None] + image.missing()
+        return [package for tool, package in tools.items() if processes.find_tool(tool) is None] + image.missing(
+            self._cache
+        )
 
     def _runtime_base(self) -> Path:
         return Path(tempfile.gettempdir())
