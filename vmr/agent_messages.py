@@ -27,11 +27,11 @@ class Command(msgspec.Struct, frozen=True, rename="kebab"):
     success_response: bool = True
 
 
-class AgentInfo(msgspec.Struct, frozen=True, rename="kebab"):
+class AgentInfo(msgspec.Struct, frozen=True):
     """The agent's own account of itself (``guest-info``)."""
 
     version: str
-    supported_commands: tuple[Command, ...] = ()
+    supported_commands: tuple[Command, ...]
 
     def supports(self, command: str) -> bool:
         """Return whether the agent knows ``command`` and lets it run."""
@@ -92,7 +92,7 @@ class ExecStatus(msgspec.Struct, frozen=True):
             msgspec.structs.force_setattr(self, "stderr_truncated", True)  # noqa: FBT003
 
 
-class Chunk(msgspec.Struct, frozen=True, rename="kebab"):
+class Chunk(msgspec.Struct, frozen=True):
     """A piece of a file (``guest-file-read``); ``eof`` says that the file ended there at that moment."""
 
     count: _Natural
@@ -114,7 +114,7 @@ class Position(msgspec.Struct, frozen=True):
     eof: bool = False
 
 
-class NetworkAddress(msgspec.Struct, frozen=True, rename="kebab"):
+class NetworkAddress(msgspec.Struct, frozen=True):
     """One address of a network interface; ``type`` is ``ipv4`` or ``ipv6``."""
 
     address: str = msgspec.field(name="ip-address")

@@ -1,0 +1,212 @@
+"""Serves simulated guests over Unix sockets, thousands of them from one process, as real guests' agents are served.
+
+``async with SimulatedHost(folder, names) as host`` does it in a test; ``python -m vmr.testing`` in a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import resource
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, Self
+
+from vmr.clock import Clock, SystemClock
+from vmr.errors import GuestSetupError
+from vmr.testing.guest import Answer, SimulatedGuest
+from vmr.testing.programs import Behaviour
+
+_LONGEST_SOCKET_PATH: Final = 107
+_FILES_PER_GUEST: Final = 3  # its listening socket, its connection, and its client's end when that is this process too
+_SPARE_FILES: Final = 200
+
+
+def socket_path(folder: Path, name: str) -> Path:
+    """Return the socket of the guest ``name``: a short path, whatever the name is. Raises `GuestSetupError` for too deep a folder."""
+    path = folder / f"{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}.qga"
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise GuestSetupError(
+            f"{path} is too long for a Unix socket ({_LONGEST_SOCKET_PATH} bytes): use a shorter folder"
+        )
+    return path
+
+
+class _Client(asyncio.Protocol):
+    """One client of a guest's agent. Only the first is served; the others wait, as with the stock agent."""
+
+    def __init__(self, port: _Port) -> None:
+        self._port = port
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._port.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._port.receive(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._port.remove(self)
+
+
+class _Port:
+    """The socket of one guest: its clients, its delayed answers, its restarts."""
+
+    __slots__ = ("_clients", "_clock", "_free", "_pending", "_server", "guest", "path")
+
+    def __init__(self, guest: SimulatedGuest, path: Path, clock: Clock) -> None:
+        self.guest = guest
+        self.path = path
+        self._clock = clock
+        self._clients: list[_Client] = []
+        self._server: asyncio.Server | None = None
+        self._pending: set[asyncio.Task[None]] = set()
+        self._free = 0.0
+
+    async def open(self) -> None:
+        self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Client(self), str(self.path))
+
+    async def close(self) -> None:
+        """Stop listening, drop clients and answers under way."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self.path.unlink(missing_ok=True)
+        for client in tuple(self._clients):
+            assert client.transport is not None
+            client.transport.abort()
+        for task in tuple(self._pending):
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    def add(self, client: _Client) -> None:
+        self._clients.append(client)
+        if len(self._clients) > 1:
+            assert client.transport is not None
+            client.transport.pause_reading()
+
+    def remove(self, client: _Client) -> None:
+        first = client is self._clients[0]
+        self._clients.remove(client)
+        if first and self._clients:
+            following = self._clients[0].transport
+            assert following is not None
+            if not following.is_closing():
+                following.resume_reading()
+
+    def receive(self, data: bytes) -> None:
+        for answer in self.guest.receive(data):
+            self.answer(answer)
+        if self.guest.state != "running":
+            self._spawn(self._restart())
+
+    def answer(self, answer: Answer) -> None:
+        if answer.delay <= 0 and not self._pending:
+            self._send(answer.data)
+        else:
+            self._spawn(self._send_later(answer))
+
+    def _send(self, data: bytes) -> None:
+        if self._clients:
+            transport = self._clients[0].transport
+            assert transport is not None
+            transport.write(data)
+
+    async def _send_later(self, answer: Answer) -> None:
+        now = self._clock.monotonic()
+        self._free = max(self._free, now + answer.delay)
+        await self._clock.sleep(self._free - now)
+        self._send(answer.data)
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+
+    async def _restart(self) -> None:
+        """Do what a guest's end means for its socket: it closes; after a reboot, or a new agent, it is there again."""
+        await self.close()
+        if self.guest.state == "rebooting":
+            await self._clock.sleep(self.guest.machine.behaviour.boot_seconds)
+            self.guest.boot()
+        elif self.guest.state == "dead":
+            self.guest.restart_agent()
+        if self.guest.state == "running":
+            await self.open()
+
+
+class SimulatedHost:
+    """Simulated guests with their sockets.
+
+    ``folder`` gets the sockets and must exist; ``clock`` decides about the guests' time. ``async with`` starts them; ``sockets`` then
+    maps each name to its socket, ``guests`` to its `SimulatedGuest`.
+    """
+
+    def __init__(
+        self, folder: Path, names: Iterable[str], behaviour: Behaviour | None = None, clock: Clock | None = None
+    ) -> None:
+        self._clock: Clock = clock or SystemClock()
+        self._ports = {
+            name: _Port(SimulatedGuest(name, behaviour, self._clock), socket_path(folder, name), self._clock)
+            for name in names
+        }
+
+    @property
+    def guests(self) -> dict[str, SimulatedGuest]:
+        """The guests by name."""
+        return {name: port.guest for name, port in self._ports.items()}
+
+    @property
+    def sockets(self) -> dict[str, Path]:
+        """The sockets of the guests' agents by name."""
+        return {name: port.path for name, port in self._ports.items()}
+
+    async def __aenter__(self) -> Self:
+        _allow_open_files(len(self._ports))
+        for port in self._ports.values():
+            await port.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for port in self._ports.values():
+            await port.close()
+
+    def resume(self, name: str) -> None:
+        """Let a guest's stopped agent go on (`SimulatedGuest.stop`, or the fault ``hang``)."""
+        port = self._ports[name]
+        for answer in port.guest.resume():
+            port.answer(answer)
+
+    async def power_off(self, name: str) -> None:
+        """Cut a guest's power: its socket closes, its programs are gone."""
+        port = self._ports[name]
+        port.guest.machine.power_off()
+        port.guest.state = "off"
+        await port.close()
+
+    async def power_on(self, name: str) -> None:
+        """Boot a guest that is off."""
+        port = self._ports[name]
+        port.guest.boot()
+        await port.open()
+
+    async def reset(self, name: str) -> None:
+        """Reboot a guest at once and unasked, as its reset button does."""
+        await self.power_off(name)
+        await self.power_on(name)
+
+
+def _allow_open_files(guests: int) -> None:
+    """Raise this process's limit of open files as far as ``guests`` need; raises `GuestSetupError` when it may not."""
+    needed = guests * _FILES_PER_GUEST + _SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise GuestSetupError(
+                f"{guests} simulated guests need {needed} open files, and this process may have {hard} at most: raise the hard limit "
+                "(ulimit -Hn, or LimitNOFILE= of the service), or start fewer guests"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
