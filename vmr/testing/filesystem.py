@@ -153,6 +153,20 @@ class FileSystem:
         del self.files[self.resolve(source)]
         self.files[self.resolve(target)] = file
 
+    def move_contents(self, folder: str, target: str) -> None:
+        """Move everything in ``folder`` but hidden names into the folder ``target``, made if anything is moved."""
+        prefix = f"{folder}/"
+
+        def moved(path: str) -> str:
+            inside = path.startswith(prefix) and not path[len(prefix) :].startswith(".")
+            return f"{target}/{path[len(prefix) :]}" if inside else path
+
+        if any(moved(path) != path for path in (*self.files, *self._folders, *self._links)):
+            self.make_folders(target)
+        self.files = {moved(path): file for path, file in self.files.items()}
+        self._folders = {moved(path) for path in self._folders}
+        self._links = {moved(path): link for path, link in self._links.items()}
+
     def find(self, pattern: str) -> Iterator[str]:
         """Return the paths of the files at ``pattern``, as a shell would expand it, and of those in the folders at it; sorted."""
         parts = pattern.strip("/").split("/")

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from vmr.spool import CALL_SCRIPT_NAME, INLINE_OUTPUT, SHELL
+from vmr.spool import CALL_SCRIPT_NAME, INCOMING, INLINE_OUTPUT, LAUNCH_ROOT, SHELL
 from vmr.testing.machine import Ended, Machine
 from vmr.testing.programs import NOTHING, SimulatedProgram
 from vmr.testing.shell import interpret
@@ -171,8 +171,13 @@ def _look(machine: Machine, directory: str, number: str) -> str:
     return "running" if boot == machine.boot_id and machine.alive(int(pid)) else "dead"
 
 
-def _boot(machine: Machine, _: Sequence[str]) -> Ended:
-    return Ended(0, machine.read("/proc/sys/kernel/random/boot_id"))
+def _begin(machine: Machine, arguments: Sequence[str]) -> Ended:
+    files, mark, run = machine.files, f"{INCOMING}/run", arguments[0]
+    files.make_folders(INCOMING)
+    if not files.exists(mark) or files.read(mark).decode().strip() != run:
+        files.move_contents(LAUNCH_ROOT, f"{INCOMING}/before-{run}")
+        files.create(mark, machine.time(), f"{run}\n".encode())
+    return Ended(0, f"boot {machine.boot_id}\n".encode())
 
 
 def _list(machine: Machine, arguments: Sequence[str]) -> Ended:
@@ -187,7 +192,7 @@ OPERATIONS: Final[dict[str, Callable[[Machine, Sequence[str]], Ended]]] = {
     "vmr-mkdir": _mkdir,
     "vmr-install": _install,
     "vmr-probe": _probe,
-    "vmr-boot": _boot,
+    "vmr-begin": _begin,
     "vmr-list": _list,
 }
 """Every operation by its name; the arguments are those after the name."""
