@@ -12,11 +12,11 @@ from vmr import yaml_places
 from vmr.errors import ExperimentFileError
 from vmr.experiment_build import build_vms
 from vmr.experiment_checks import check_vms
-from vmr.experiment_format import ExperimentSection, Program
+from vmr.experiment_format import ExperimentSection
 from vmr.experiment_plan import Experiment, VmPlan
 from vmr.yaml_decode import Reporter, decode, render_path
 
-__all__ = ["Experiment", "Program", "VmPlan", "load_experiment", "parse_experiment"]
+__all__ = ["Experiment", "VmPlan", "load_experiment", "parse_experiment"]
 
 SHOWN_PROBLEMS = 50
 

@@ -79,7 +79,6 @@ def _plan(
         managed=section.managed,
         entries=entries,
         resources=resources,
-        simulate=section.simulate,
     )
 
 

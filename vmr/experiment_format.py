@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from vmr.schedule import StartTime
+from vmr.testing.programs import SimulatedProgram
 
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 PositiveSeconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
@@ -15,25 +16,6 @@ Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of every mapping of the file: an unknown key is an error."""
-
-
-class Program(_Section, frozen=True):
-    """What a program does on a simulated guest.
-
-    Attributes:
-        duration: seconds it runs.
-        exit_code: what it ends with; a list gives one per attempt, and the last one for all attempts after it.
-        stdout: what it writes to standard output.
-        stderr: what it writes to standard error.
-        files: files that it leaves in the guest, path to content.
-
-    """
-
-    duration: Seconds = 0.0
-    exit_code: int | list[int] = 0
-    stdout: str = ""
-    stderr: str = ""
-    files: dict[str, str] = {}
 
 
 class FileSection(_Section, frozen=True):
@@ -112,7 +94,6 @@ class VmSection(_Section, frozen=True):
         agent: guest agent socket of a VM that exists already; a relative path begins at the experiment file.
         managed: false for a VM that is known, and that vmr leaves alone (state ``n/a``).
         schedule: what to run.
-        simulate: what programs do on this VM when it is simulated; comes before the experiment's own.
 
     """
 
@@ -123,7 +104,6 @@ class VmSection(_Section, frozen=True):
     agent: Name | None = None
     managed: bool = True
     schedule: list[EntrySection] | None = None
-    simulate: dict[str, Program] = {}
 
 
 class ExperimentSection(_Section, frozen=True, kw_only=True):
@@ -136,7 +116,7 @@ class ExperimentSection(_Section, frozen=True, kw_only=True):
         end: experiment time at which the run ends although entries go on; by default when nothing is left to run.
         files: folder of files that resources and scripts are names in, or several, searched in order.
         vms: the VMs by name.
-        simulate: what programs do on simulated guests, by name or shell wildcard; the first that matches counts.
+        simulate: what programs do on simulated guests, by a pattern of their name, command line or entry; the first that fits counts.
 
     """
 
@@ -146,4 +126,4 @@ class ExperimentSection(_Section, frozen=True, kw_only=True):
     end: PositiveSeconds | None = None
     files: str | list[str] = "."
     vms: dict[str, VmSection | None]
-    simulate: dict[str, Program] = {}
+    simulate: dict[str, SimulatedProgram] = {}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from vmr.experiment_format import Program
 from vmr.schedule import Entry
+from vmr.testing.programs import SimulatedProgram
 
 _NAMESPACE: Final = uuid.UUID("6f1c5a4e-0f5b-5c8e-9d0a-3b1d7c2e8f40")
 
@@ -27,7 +26,6 @@ class VmPlan(msgspec.Struct, frozen=True, kw_only=True):
         managed: whether vmr configures and drives it; otherwise its state is ``n/a``.
         entries: its schedule, in the file's order.
         resources: the files that its entries name as resources: resource name to path on this host.
-        simulate: what programs do when it is simulated; see `program`.
 
     """
 
@@ -39,7 +37,6 @@ class VmPlan(msgspec.Struct, frozen=True, kw_only=True):
     managed: bool = True
     entries: tuple[Entry, ...] = ()
     resources: dict[str, Path] = {}
-    simulate: dict[str, Program] = {}
 
     @property
     def ip(self) -> str:
@@ -57,7 +54,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         start_buffer: seconds between the last VM being configured and the start.
         end: experiment time, in seconds, at which the run ends although entries go on; None to end when nothing is left to run.
         files: folders that resources were looked up in, in order.
-        simulate: what programs do on simulated guests, by name or shell wildcard.
+        simulate: what programs do on simulated guests (`vmr.testing.Behaviour.programs`).
         text: the file as it was given, for the record.
         source: where it came from.
 
@@ -69,7 +66,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     start_buffer: float = 60.0
     end: float | None = None
     files: tuple[Path, ...] = ()
-    simulate: dict[str, Program] = {}
+    simulate: dict[str, SimulatedProgram] = {}
     text: str = ""
     source: Path | None = None
 
@@ -77,15 +74,6 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     def resources(self) -> dict[str, Path]:
         """Every file that any VM's entries name as a resource: resource name to path on this host."""
         return {name: path for vm in self.vms for name, path in vm.resources.items()}
-
-    def programs(self, vm: VmPlan) -> dict[str, Program]:
-        """Return what programs do on ``vm`` when it is simulated: its own rules, then the experiment's; the first match counts."""
-        return vm.simulate | {pattern: rule for pattern, rule in self.simulate.items() if pattern not in vm.simulate}
-
-    def program(self, vm: VmPlan, name: str) -> Program:
-        """Return what the program ``name`` does on ``vm`` when it is simulated: end at once with exit code 0 unless a rule says more."""
-        rules = self.programs(vm)
-        return next((rule for pattern, rule in rules.items() if fnmatchcase(name, pattern)), Program())
 
 
 def default_uuid(vm_name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -14,7 +15,6 @@ from vmr.experiment_plan import Experiment, VmPlan, default_uuid
 from vmr.schedule import Entry, EntryFile, default_id
 from vmr.yaml_places import plain_is_text
 
-_START_BUFFER: Final = ExperimentSection(name="x", vms={}).start_buffer
 _DUMPER: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -36,10 +36,24 @@ def to_yaml(experiment: Experiment, base: Path | None = None) -> str:
         vms={vm.name: _vm(vm) for vm in experiment.vms},
         simulate=experiment.simulate,
     )
-    plain = msgspec.to_builtins(section)
-    if experiment.start_buffer == _START_BUFFER:
-        plain.pop("start_buffer", None)  # msgspec leaves out defaults by identity, which floats seldom have
-    return _dump(plain)
+    return _dump(_plain(section))
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as plain data without the fields that have their default."""
+    if isinstance(value, msgspec.Struct):
+        fields = [(field, getattr(value, field.name)) for field in msgspec.structs.fields(value)]
+        return {field.encode_name: _plain(item) for field, item in fields if item != _default(field)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    factory = field.default_factory
+    return field.default if factory is msgspec.NODEFAULT else factory()
 
 
 def _folder(folder: Path, base: Path) -> str:
@@ -56,7 +70,6 @@ def _vm(vm: VmPlan) -> VmSection:
         agent=None if vm.agent is None else str(vm.agent),
         managed=vm.managed,
         schedule=[_entry(entry, usual_ids) for entry in vm.entries] or None,
-        simulate=vm.simulate,
     )
 
 
