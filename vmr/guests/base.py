@@ -80,6 +80,8 @@ class Backend(ABC):
                 await self._bring_up(folder, known, {spec.name for spec in specs}, tell, timeout_s)
             except BaseException:
                 processes.sweep(folder, keep=living)
+                if record.load(folder) is None:
+                    record.forget(folder, known)
                 raise
         return {spec.name: guest.socket for spec in specs if (guest := known.find(spec.name)) is not None}
 
@@ -123,7 +125,6 @@ class Backend(ABC):
             guest.socket = self._socket(known.runtime, guest.number)
         for spec in specs:
             self._enter(known, spec)
-        record.save(folder, known)
         return known
 
     def _enter(self, known: FolderRecord, spec: GuestSpec) -> None:
@@ -140,6 +141,7 @@ class Backend(ABC):
         self, folder: Path, known: FolderRecord, names: set[str], tell: Progress, timeout_s: float | None
     ) -> None:
         await self._prepare(folder, known, tell)
+        record.save(folder, known)
         wanted = []
         for guest in known.guests:
             if guest.spec.name in names:

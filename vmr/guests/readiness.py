@@ -19,7 +19,7 @@ async def until_answering(socket: Path, process: ProcessId, timeout_s: float) ->
     """
     agent = GuestAgent(socket)
     answered = asyncio.create_task(agent.wait_until_answers(timeout_s))
-    ended = asyncio.create_task(_until_ended(process))
+    ended = asyncio.create_task(until_ended(process))
     try:
         await asyncio.wait([answered, ended], return_when=asyncio.FIRST_COMPLETED)
         if not answered.done():
@@ -32,7 +32,7 @@ async def until_answering(socket: Path, process: ProcessId, timeout_s: float) ->
         await agent.close()
 
 
-async def _until_ended(process: ProcessId) -> None:
+async def until_ended(process: ProcessId) -> None:
     """Return when the process has ended, told by the kernel: nothing is polled."""
     try:
         handle = os.pidfd_open(process.pid)
