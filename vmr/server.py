@@ -34,7 +34,6 @@ from vmr.log._identity import FILE, Identity, read_identity
 _log = structlog.get_logger(__name__)
 _HOST: Final = "127.0.0.1"
 _START_PAUSE: Final = 0.02
-_STOP_SECONDS: Final = 10.0
 
 
 def find_executable() -> Path:
@@ -54,6 +53,7 @@ class EmbeddedServer:
     def __init__(self, server_dir: Path) -> None:
         self._dir = server_dir.absolute()
         self._config = self._dir / "nats-server.conf"
+        self._stop_seconds = 10.0
 
     @property
     def url(self) -> str:
@@ -100,7 +100,7 @@ class EmbeddedServer:
         """Stop the server in order, or by force after ten seconds. Stopping a stopped server does nothing."""
         process = self._process()
         if process is not None:
-            await _end(process)
+            await self._end(process)
             _log.info("server stopped", pid=process.pid, folder=str(self._dir))
 
     @contextlib.asynccontextmanager
@@ -124,7 +124,7 @@ class EmbeddedServer:
             _log.info("server adopted", url=identity.url, pid=process.pid)
             return True
         _log.warning("server does not answer and is replaced", pid=process.pid, folder=str(self._dir))
-        await _end(process)
+        await self._end(process)
         return False
 
     def _process(self) -> psutil.Process | None:
@@ -181,15 +181,25 @@ class EmbeddedServer:
             if not _is_free(identity.port) and await _answers(identity):
                 return
             await asyncio.sleep(_START_PAUSE)
-        await _end(process)
+        await self._end(process)
         raise LogUnavailableError(f"nats-server did not answer within {timeout:g} s: {self._last_words()}")
+
+    async def _end(self, process: psutil.Process) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+            try:
+                await asyncio.to_thread(process.wait, self._stop_seconds)
+            except psutil.TimeoutExpired:
+                process.kill()
+                await asyncio.to_thread(process.wait, self._stop_seconds)
 
     def _last_words(self) -> str:
         try:
             lines = self.log_file.read_text(errors="replace").splitlines()
         except OSError:
             lines = []
-        return "; ".join(lines[-3:]) or f"it wrote no log; try {find_executable()} -c {self._config}"
+        serious = [line for line in lines[-20:] if "[FTL]" in line or "[ERR]" in line]
+        return "; ".join(serious or lines[-3:]) or f"it wrote no log; try {find_executable()} -c {self._config}"
 
 
 def _is_alive(process: psutil.Process) -> bool:
@@ -210,16 +220,6 @@ async def _answers(identity: Identity) -> bool:
     except LogUnavailableError:
         return False
     return True
-
-
-async def _end(process: psutil.Process) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.terminate()
-        try:
-            await asyncio.to_thread(process.wait, _STOP_SECONDS)
-        except psutil.TimeoutExpired:
-            process.kill()
-            await asyncio.to_thread(process.wait, _STOP_SECONDS)
 
 
 def _lock(file: TextIO) -> bool:

@@ -20,6 +20,7 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from vmr.errors import CredentialError, JetStreamMissingError, LogUnavailableError, ServerNotFoundError
 from vmr.log._identity import read_identity
@@ -110,6 +111,7 @@ class Connection:
         self._replies: dict[str, asyncio.Future[Msg]] = {}
         self._inbox = client.new_inbox()
         self._counter = 0
+        self._subscription: Subscription | None = None
         self._watchers: WeakSet[asyncio.Event] = WeakSet()
 
     @classmethod
@@ -121,7 +123,7 @@ class Connection:
         client = Client()
         connection = cls(client, address)
         await connection._dial(name)
-        await client.subscribe(f"{connection._inbox}.*", cb=connection._on_reply)
+        connection._subscription = await client.subscribe(f"{connection._inbox}.*", cb=connection._on_reply)
         return connection
 
     async def _dial(self, name: str) -> None:
@@ -130,7 +132,9 @@ class Connection:
 
         async def on_error(error: Exception) -> None:
             if not dialling:
-                _log.warning("nats", error=str(error) or type(error).__name__, server=str(self.address))
+                # While the server is away every look for it is an error; that it is away was said once.
+                say = _log.debug if self.client.is_reconnecting else _log.warning
+                say("nats", error=str(error) or type(error).__name__, server=str(self.address))
                 return
             failures.append(error)
             if len(failures) >= len(self.address.servers):
@@ -240,7 +244,10 @@ class Connection:
     async def send(
         self, subject: str, payload: bytes = b"", *, headers: Mapping[str, str] | None = None, reply: str = ""
     ) -> None:
-        """Publish without waiting for anything."""
+        """Publish without waiting for an answer; raise `ConnectionLostError` when there is no server to publish to."""
+        if not self._connected.is_set():
+            # nats-py would keep it and send it whenever the server is back, long after its sender gave up.
+            raise ConnectionLostError(f"the connection to {self.address} was lost")
         try:
             await self.client.publish(subject, payload, reply=reply, headers=None if headers is None else dict(headers))
         except nats.errors.ConnectionClosedError:
@@ -292,5 +299,12 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connection; waiting requests fail."""
-        if not self.client.is_closed:
+        if self.client.is_closed:
+            return
+        with contextlib.suppress(OSError, nats.errors.Error):
+            if self._subscription is not None:
+                await self._subscription.unsubscribe()
+            # While the server is away this fails half-way, with nothing left to close.
             await self.client.close()
+        if self._closed is None:
+            await self._on_closed()
