@@ -24,6 +24,9 @@ TIMEOUT: Final = 10.0
 _BUSY_PAUSE: Final = 0.02
 """Seconds between two tries to connect to a socket whose queue of clients is full."""
 
+_SYNC_TRIES: Final = 3
+"""How often a guest that talks unasked is synchronized with before a command is given up."""
+
 _SYNC: Final = "guest-sync-delimited"
 
 _Result = TypeVar("_Result")
@@ -139,8 +142,12 @@ class AgentConnection:
 
     async def _ready(self, command: str, timeout: float) -> _Stream:
         stream = self._require(command)
-        if not stream.session.synced:
+        for _ in range(_SYNC_TRIES):
+            if stream.session.synced:
+                return stream
             await self._sync(timeout)
+        if not stream.session.synced:
+            raise GuestError(f"guest {self.name}: {command}: the agent sends replies that nobody asked for")
         return stream
 
     async def _sync(self, timeout: float) -> None:

@@ -57,8 +57,9 @@ class Lines:
 
     def feed(self, data: bytes, limit: int) -> list[bytes]:
         """Return the lines that ``data`` completes. A line over ``limit`` bytes is dropped up to its end."""
-        if not self.pending and data.find(b"\n") == len(data) - 1 and b"\xff" not in data:
-            return [data[:-1]] if data else []
+        whole = data.find(b"\n") == len(data) - 1 and len(data) <= limit
+        if whole and data and not self.pending and b"\xff" not in data:
+            return [data[:-1]]
         *ends, rest = data.split(b"\n")
         lines = []
         for piece in ends:

@@ -9,7 +9,8 @@ import asyncio
 import hashlib
 import os
 import resource
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -55,7 +56,7 @@ class _Client(asyncio.Protocol):
 class _Port:
     """The socket of one guest: its clients, its delayed answers, its restarts."""
 
-    __slots__ = ("_clients", "_clock", "_free", "_pending", "_server", "guest", "path")
+    __slots__ = ("_answers", "_clients", "_clock", "_server", "_tasks", "guest", "path")
 
     def __init__(self, guest: SimulatedGuest, path: Path, clock: Clock) -> None:
         self.guest = guest
@@ -63,8 +64,8 @@ class _Port:
         self._clock = clock
         self._clients: list[_Client] = []
         self._server: asyncio.Server | None = None
-        self._pending: set[asyncio.Task[None]] = set()
-        self._free = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._answers: deque[tuple[float, bytes]] = deque()
 
     async def open(self) -> None:
         self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Client(self), str(self.path))
@@ -78,7 +79,8 @@ class _Port:
         for client in tuple(self._clients):
             assert client.transport is not None
             client.transport.abort()
-        for task in tuple(self._pending):
+        self._answers.clear()
+        for task in tuple(self._tasks):
             if task is not asyncio.current_task():
                 task.cancel()
 
@@ -104,10 +106,12 @@ class _Port:
             self._spawn(self._restart())
 
     def answer(self, answer: Answer) -> None:
-        if answer.delay <= 0 and not self._pending:
+        if answer.delay <= 0 and not self._answers:
             self._send(answer.data)
-        else:
-            self._spawn(self._send_later(answer))
+            return
+        self._answers.append((self._clock.monotonic() + answer.delay, answer.data))
+        if len(self._answers) == 1:
+            self._spawn(self._send_later())
 
     def _send(self, data: bytes) -> None:
         if self._clients:
@@ -115,16 +119,17 @@ class _Port:
             assert transport is not None
             transport.write(data)
 
-    async def _send_later(self, answer: Answer) -> None:
-        now = self._clock.monotonic()
-        self._free = max(self._free, now + answer.delay)
-        await self._clock.sleep(self._free - now)
-        self._send(answer.data)
+    async def _send_later(self) -> None:
+        while self._answers:
+            due, data = self._answers[0]
+            await self._clock.sleep(due - self._clock.monotonic())
+            self._send(data)
+            self._answers.popleft()
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _restart(self) -> None:
         """Do what a guest's end means for its socket: it closes; after a reboot, or a new agent, it is there again."""
