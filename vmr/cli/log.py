@@ -1,0 +1,119 @@
+"""``vmr log``: the event stream, as it happened and as it happens."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from vmr import subjects
+from vmr.cli.context import run, settings_of
+from vmr.cli.output import console, json_line, visible
+from vmr.errors import InvalidInputError
+from vmr.events import Body, OutputCaptured, Recorded, Unknown, VmAdded, encode
+from vmr.log import AsyncLog, connect_async
+from vmr.settings import Settings
+
+
+def log(
+    context: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
+    start: Annotated[int, typer.Option("--from", min=1, help="Sequence to begin at.")] = 1,
+    vm: Annotated[
+        str | None, typer.Option(help="Only events of the VM of this name or uuid, and its schedule's.")
+    ] = None,
+    type_: Annotated[
+        str | None,
+        typer.Option("--type", help="Only events whose type matches, such as vm.entry_finished or 'vm.entry_*'."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per event and line.")] = False,
+) -> None:
+    """Print the events of the log in their order."""
+    run(_print_events(settings_of(context), follow=follow, start=start, vm=vm, pattern=type_, as_json=as_json))
+
+
+async def _print_events(
+    settings: Settings, *, follow: bool, start: int, vm: str | None, pattern: str | None, as_json: bool
+) -> None:
+    async with connect_async(settings=settings, create=False) as log:
+        printer = _Printer(await _names(log), as_json=as_json)
+        filters = _filters(settings.db, vm, pattern, printer.names)
+        batches = log.follow(filters, start) if follow else log.read(filters, start)
+        await _print_matching(batches, pattern, printer)
+
+
+async def _print_matching(batches: AsyncIterator[list[Recorded]], pattern: str | None, printer: _Printer) -> None:
+    async for batch in batches:
+        for recorded in batch:
+            if pattern is None or fnmatchcase(recorded.event.type, pattern):
+                printer.print(recorded)
+
+
+async def _names(log: AsyncLog) -> dict[str, str]:
+    """Return the name of every VM that was ever added, by uuid."""
+    names: dict[str, str] = {}
+    async for batch in log.read([f"{subjects.ROOT}.{log.db}.vm.*.added"]):
+        for recorded in batch:
+            if isinstance(recorded.event.body, VmAdded):
+                names[recorded.event.body.server_uuid] = recorded.event.body.server_name
+    return names
+
+
+def _filters(db: str, vm: str | None, pattern: str | None, names: dict[str, str]) -> list[str] | None:
+    """Return the subjects that the server need send, or None for all."""
+    if vm is not None:
+        uuids = [uuid for uuid, name in names.items() if vm in {uuid, name}]
+        if not uuids:
+            raise InvalidInputError(f"no VM has the name or uuid {vm!r}: `vmr vm list uuid` shows both")
+        schedules = {subjects.entity_subject(db, "schedule", names[uuid], ">") for uuid in uuids}
+        return [*(subjects.entity_subject(db, "vm", uuid, ">") for uuid in uuids), *sorted(schedules)]
+    entity = "" if pattern is None else pattern.partition(".")[0]
+    return [f"{subjects.ROOT}.{db}.{entity}.>"] if entity.isalnum() else None
+
+
+class _Printer:
+    """Prints events, one line each, for people or as JSON."""
+
+    def __init__(self, names: dict[str, str], *, as_json: bool) -> None:
+        self.names = names
+        self._as_json = as_json
+        self._console = console()
+
+    def print(self, recorded: Recorded) -> None:
+        """Print one event."""
+        if self._as_json:
+            plain = {"sequence": recorded.sequence, "stored": recorded.stored, "subject": recorded.subject}
+            typer.echo(json_line(plain | msgspec.json.decode(encode(recorded.event))), nl=False)
+            return
+        event, body = recorded.event, recorded.event.body
+        if isinstance(body, VmAdded):
+            self.names[body.server_uuid] = body.server_name
+        line = (
+            f"{recorded.sequence:>7} {event.time:%H:%M:%S.%f} {event.type:<22} {self._who(body):<16} {_details(body)}"
+        )
+        self._console.print(visible(line.replace("\n", "\\n")), no_wrap=True, overflow="ellipsis", crop=True)
+
+    def _who(self, body: Body | Unknown) -> str:
+        key = None if isinstance(body, Unknown) or body.KEY is None else str(getattr(body, body.KEY))
+        return "" if key is None else self.names.get(key, key)
+
+
+def _details(body: Body | Unknown) -> str:
+    if isinstance(body, Unknown):
+        return f"version={body.version} {body.raw.decode('utf-8', 'replace')}"
+    if isinstance(body, OutputCaptured):
+        raw = body.data.decode("utf-8", "backslashreplace") if body.data is not None else body.text or ""
+        return f"{body.entry} #{body.attempt} {body.stream} {raw!r}"
+    plain = msgspec.to_builtins(body)
+    fields = {key: value for key, value in plain.items() if key not in {"type", body.KEY}}
+    return " ".join(f"{key}={_short(value)}" for key, value in fields.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value if isinstance(value, str) and value and " " not in value else msgspec.json.encode(value).decode()
