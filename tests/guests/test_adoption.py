@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -83,6 +84,21 @@ async def test_a_guest_without_a_record_is_ended_too(real: Callable[[str], Backe
     await guests.stop(tmp_path)
     assert running(tmp_path) == []
     record.forget(tmp_path, known)
+
+
+async def test_guests_whose_sockets_are_gone_are_started_anew(real: Callable[[str], Backend], tmp_path: Path) -> None:
+    """Guests that nobody can reach any more, because their sockets were deleted, are replaced by ones that answer."""
+    guests, specs = real("agent"), [GuestSpec(name="a")]
+    before = await guests.start(specs, tmp_path)
+    try:
+        known = record.load(tmp_path)
+        assert known is not None
+        shutil.rmtree(known.runtime)
+        after = await guests.start(specs, tmp_path)
+        assert after != before
+        assert len(running(tmp_path)) == 1
+    finally:
+        await guests.stop(tmp_path)
 
 
 async def test_a_run_of_another_kind_is_refused(real: Callable[[str], Backend], tmp_path: Path) -> None:

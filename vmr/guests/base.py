@@ -69,7 +69,9 @@ class Backend(ABC):
         """
         check_specs(specs)
         if lacks := await asyncio.to_thread(self.missing):
-            raise GuestSetupError(f"guests of kind {self.kind!r} need: {', '.join(lacks)}; run ops/packages as root")
+            raise GuestSetupError(
+                f"guests of kind {self.kind!r} need: {', '.join(lacks)}; ops/packages installs packages"
+            )
         tell = progress or _silent
         folder = _make(folder)
         with record.exclusive(folder):
@@ -119,6 +121,7 @@ class Backend(ABC):
         if known is not None and known.backend != self.kind:
             raise InvalidInputError(f"{folder} has guests of kind {known.backend!r}: stop them, or take another folder")
         if known is None or not known.runtime.is_dir():
+            processes.sweep(folder)  # whose sockets have gone cannot be reached any more
             runtime = record.make_runtime(self._runtime_base())
             known = FolderRecord(self.kind, runtime, [] if known is None else known.guests)
         for guest in known.guests:
