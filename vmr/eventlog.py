@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
-from vmr.events import KnownBody, Recorded
-from vmr.schedule import ObjectRef
+import msgspec
+
+from vmr.events import KnownBody, Recorded, SchedulePublished
+from vmr.schedule import Entry, ObjectRef
 
 
 class EventLog(Protocol):
@@ -51,3 +53,16 @@ class EventLog(Protocol):
     async def fetch_object(self, ref: ObjectRef, path: Path) -> None:
         """Write an object's content to ``path``, checked against its hash, in constant memory."""
         ...
+
+
+_entries: Final = msgspec.json.Decoder(tuple[Entry, ...])
+
+
+async def with_entries(log: EventLog, recorded: Recorded) -> Recorded:
+    """Return the event with a schedule's entries in it, also where these were too large for the event and are an object."""
+    body = recorded.event.body
+    if not isinstance(body, SchedulePublished) or body.entries_object is None:
+        return recorded
+    entries = _entries.decode(await log.get_object(body.entries_object))
+    event = msgspec.structs.replace(recorded.event, body=msgspec.structs.replace(body, entries=entries))
+    return msgspec.structs.replace(recorded, event=event)

@@ -11,12 +11,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 
 from vmr.clock import Clock, SystemClock
 from vmr.errors import ConflictError, LogUnavailableError, PublishError
-from vmr.eventlog import EventLog
+from vmr.eventlog import EventLog, with_entries
 from vmr.events import (
     ExperimentCleared,
     ExperimentLaunched,
@@ -30,8 +29,7 @@ from vmr.events import (
 )
 from vmr.guest import Guest
 from vmr.loading import Resources
-from vmr.roster import Roster, entries_object, every_vm, everywhere_filters, is_full_clear
-from vmr.schedule import Entry
+from vmr.roster import Roster, every_vm, everywhere_filters, is_full_clear
 from vmr.subjects import entity_subject
 from vmr.vm_state import VmState, start_after
 from vmr.vm_task import Surroundings, VmTask
@@ -40,8 +38,6 @@ logger = structlog.get_logger(__name__)
 
 NEWCOMERS_SECONDS: Final = 0.05
 """VMs that are added within this time of each other are taken together, because each taking makes the handler follow anew."""
-
-_entries = msgspec.json.Decoder(tuple[Entry, ...])
 
 
 class Handler:
@@ -171,7 +167,7 @@ class Handler:
 
     async def _fold(self, recorded: Recorded) -> None:
         self._resources.apply(recorded)
-        self._roster.apply(await self._whole(recorded))
+        self._roster.apply(await with_entries(self._log, recorded))
 
     def _notify(self, batch: Sequence[Recorded]) -> None:
         for task in (
@@ -182,15 +178,6 @@ class Handler:
     def _touched(self, batch: Sequence[Recorded]) -> list[VmTask]:
         about = {vm.uuid for recorded in batch if (vm := self._roster.vm_of(recorded.event.body)) is not None}
         return [self._tasks[uuid] for uuid in about if uuid in self._tasks]
-
-    async def _whole(self, recorded: Recorded) -> Recorded:
-        """Return the event with a large schedule's entries in it."""
-        ref = entries_object(recorded)
-        if ref is None:
-            return recorded
-        entries = _entries.decode(await self._log.get_object(ref))
-        body = msgspec.structs.replace(recorded.event.body, entries=entries)
-        return msgspec.structs.replace(recorded, event=msgspec.structs.replace(recorded.event, body=body))
 
     async def _attach(self, vm: VmState) -> None:
         """Take the VM: whoever attached it before sees this and lets go. Whoever does so at the same moment wins or loses by the log."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from vmr import events
 from vmr.events import Recorded
-from vmr.schedule import ObjectRef
 from vmr.subjects import ROOT, entity_subject
 from vmr.vm_state import BarrierState, ExperimentState, VmState
 
@@ -107,9 +106,3 @@ class Roster:
         if uuid is not None:
             return self.vms.get(uuid)
         return self._by_name.get(getattr(body, "server_name", ""))
-
-
-def entries_object(recorded: Recorded) -> ObjectRef | None:
-    """Return where the entries of a published schedule are when they are not in the event itself."""
-    body = recorded.event.body
-    return body.entries_object if isinstance(body, events.SchedulePublished) else None

@@ -139,6 +139,7 @@ class VmState:
         run: identifies its part in this run: the id of the event that first added it.
         agent: where its agent listens, or None when no handler serves it.
         state: its state as last set.
+        reason: why it is in its state, where that was said.
         current_time: the VM time as last ticked.
         configuring_since: when it first entered ``configuring`` (UTC), or None.
         handler: the handler that has it, or None.
@@ -158,6 +159,7 @@ class VmState:
     run: str = ""
     agent: events.AgentAddress | None = None
     state: str = "uninitialized"
+    reason: str = ""
     current_time: str = ""
     configuring_since: datetime | None = None
     handler: str | None = None
@@ -178,8 +180,8 @@ class VmState:
                 self._added(body, recorded.event.id)
             case events.VmRemoved():
                 self.added, self.run = False, ""
-            case events.VmStateSet(state=state):
-                self.state = state
+            case events.VmStateSet(state=state, reason=reason):
+                self.state, self.reason = state, reason
                 if state == "configuring" and self.configuring_since is None:
                     self.configuring_since = recorded.event.time
             case events.VmTimeTicked(current_time=current_time):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmr import events, planner
+from vmr.schedule import Entry
 from vmr.vm_state import Attempt
 
 
@@ -229,7 +230,7 @@ def test_reboot_asked_in_positive_time_is_dropped() -> None:
 @pytest.mark.parametrize(("ignore", "state"), [(False, "failed"), (True, "configured")])
 def test_entry_that_cannot_be_launched(ignore: bool, state: str) -> None:  # noqa: FBT001
     """It fails its VM, unless the entry says that this may be; nothing more is launched on a failed VM."""
-    bad = events.Entry(id="bad", start_time=-10, executable="x", ignore_failure=ignore)
+    bad = Entry(id="bad", start_time=-10, executable="x", ignore_failure=ignore)
     drive = Drive(bad, entry(5))
     drive.step()
     drive.record(events.EntryFailed(server_uuid="u", entry="bad", attempt=1, error="no such file"))

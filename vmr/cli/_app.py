@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vmr import __version__
-from vmr.cli import log, schedule, sql, vm
+from vmr.cli import handler, log, run, schedule, server, sql, vm
 from vmr.cli.context import State
 from vmr.cli.output import print_error
 from vmr.errors import InvalidInputError, VmrError
@@ -25,10 +25,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Configure, start, drive and observe the virtual machines of an emulated network, and keep the record of it.",
 )
+app.command("up")(server.up)
+app.command("down")(server.down)
+app.command("status")(server.status)
+app.command("run")(run.run)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(vm.app, name="vm")
 app.command("log")(log.log)
 app.command("sql")(sql.sql)
+app.command("handler")(handler.handler)
+app.command("service")(handler.service)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,118 @@
+"""What a run came to: said at its end, from the read model, with what to ask next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from rich.markup import escape
+
+from vmr.cli.output import console, table, visible
+from vmr.errors import VmrError
+from vmr.log import AsyncLog
+from vmr.run import Finished, Run
+from vmr.run_state import Counts, counts
+from vmr.subjects import stream_name
+
+_MOST_ROWS: Final = 60
+_ENDINGS: Final = {
+    "complete": "everything has run",
+    "end": "the end time of the experiment file was reached",
+    "stuck": "it cannot start: a VM failed before it was configured",
+}
+QUESTIONS: Final = (
+    (
+        "What did the programs print that is JSON?",
+        "SELECT server_name, entry, json FROM output_json_lines ORDER BY server_name, entry",
+    ),
+    (
+        "What ended with another exit code than 0, and what did it say?",
+        (
+            "SELECT server_name, entry, exit_code, line FROM attempts "
+            "JOIN output_lines USING (server_name, entry, attempt) WHERE exit_code <> 0"
+        ),
+    ),
+    (
+        "Which entries took longest?",
+        "SELECT server_name, entry, round(duration, 2) AS seconds FROM attempts ORDER BY duration DESC LIMIT 10",
+    ),
+)
+
+
+async def print_summary(log: AsyncLog, run: Run, finished: Finished) -> None:
+    """Print how the run ended, what each VM ran, where the record is, and three questions to ask next."""
+    out = console()
+    total = sum((counts(vm) for vm in finished.state.vms), Counts())
+    out.print(f"\n[bold]{escape(visible(run.experiment.name))}[/bold]: {_ENDINGS[finished.outcome]}", highlight=False)
+    for vm in finished.state.failed():
+        out.print(f"  VM {escape(visible(vm.name))} failed: {escape(visible(vm.reason))}", style="red", highlight=False)
+    try:
+        answer = await log.query("attempts", after=finished.sequence, timeout=60.0)
+        rows = list(_rows(answer.records(), finished))
+        shown = rows if len(rows) <= _MOST_ROWS else [row for row in rows if row[4] != "0"][:_MOST_ROWS]
+        out.print(table(("VM", "Time", "Entry", "Attempt", "Exit", "Started", "Seconds"), shown))
+        if len(shown) < len(rows):
+            out.print(f"({len(rows)} attempts in all; shown are those that did not end with 0, at most {_MOST_ROWS})")
+    except VmrError as error:
+        out.print(f"the read model does not answer: {error}", style="yellow", markup=False)
+    _print_counts(finished, total)
+    _print_where(log, run, finished)
+
+
+def _rows(attempts: list[dict[str, Any]], finished: Finished) -> Iterator[tuple[str, ...]]:
+    attempts.sort(key=lambda each: (str(each["server_name"]), _second(each), str(each["started"]), each["attempt"]))
+    for each in attempts:
+        code = each["exit_code"]
+        ended = each["status"] if code is None or each["status"] != "finished" else str(code)
+        yield (
+            visible(str(each["server_name"])),
+            visible(str(each["scheduled_time"] or "")),
+            visible(str(each["name"] or each["entry"])),
+            str(each["attempt"]),
+            "-" if ended == "finished" else ended,
+            _started(each, finished.state.start),
+            "" if each["duration"] is None else f"{each['duration']:.2f}",
+        )
+
+
+def _second(attempt: Mapping[str, Any]) -> float:
+    value = attempt["scheduled_second"]
+    return math.inf if value is None else float(value)
+
+
+def _started(attempt: Mapping[str, Any], start: datetime | None) -> str:
+    if attempt["started"] is None:
+        return ""
+    at = datetime.fromisoformat(attempt["started"])
+    return at.strftime("%H:%M:%S") if start is None else f"{(at - start).total_seconds():+.2f}"
+
+
+def _print_counts(finished: Finished, total: Counts) -> None:
+    parts = [f"{len(finished.state.vms)} VMs", f"{total.entries} entries", f"{total.finished} finished"]
+    parts += [
+        f"{value} {name}"
+        for name, value in (
+            ("with a nonzero exit code", total.nonzero),
+            ("failed", total.failed),
+            ("lost", total.lost),
+            ("still running", total.running),
+        )
+        if value
+    ]
+    console().print(", ".join(parts), highlight=False)
+
+
+def _print_where(log: AsyncLog, run: Run, finished: Finished) -> None:
+    out = console()
+    settings = log.settings
+    out.print(
+        f"\nThe record: {finished.state.events} events in stream {stream_name(log.db)}, kept in {settings.home}",
+        markup=False,
+    )
+    out.print(f"Consoles, the handler's log, files copied out of guests: {run.folder}", markup=False, highlight=False)
+    out.print("\nAsk next:", highlight=False)
+    for question, statement in QUESTIONS:
+        out.print(f"  {question}", highlight=False)
+        out.print(f'    vmr sql "{statement}"', markup=False, highlight=False, soft_wrap=True)
