@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterable
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.text import Text
 
 from vmr import subjects
 from vmr.cli.context import run, settings_of
@@ -48,9 +50,7 @@ async def _print_events(
 
 async def _print_matching(batches: AsyncIterator[list[Recorded]], pattern: str | None, printer: _Printer) -> None:
     async for batch in batches:
-        for recorded in batch:
-            if pattern is None or fnmatchcase(recorded.event.type, pattern):
-                printer.print(recorded)
+        printer.print([event for event in batch if pattern is None or fnmatchcase(event.event.type, pattern)])
 
 
 async def _names(log: AsyncLog) -> dict[str, str]:
@@ -81,21 +81,30 @@ class _Printer:
     def __init__(self, names: dict[str, str], *, as_json: bool) -> None:
         self.names = names
         self._as_json = as_json
-        self._console = console()
+        self._width = console().width if sys.stdout.isatty() else None
 
-    def print(self, recorded: Recorded) -> None:
-        """Print one event."""
-        if self._as_json:
-            plain = {"sequence": recorded.sequence, "stored": recorded.stored, "subject": recorded.subject}
-            typer.echo(json_line(plain | msgspec.json.decode(encode(recorded.event))), nl=False)
-            return
+    def print(self, batch: Iterable[Recorded]) -> None:
+        """Print events, in one piece: whoever reads along sees each batch as it comes."""
+        line = self._json if self._as_json else self._line
+        typer.echo(b"".join(line(recorded) for recorded in batch), nl=False)
+
+    def _json(self, recorded: Recorded) -> bytes:
+        plain = {"sequence": recorded.sequence, "stored": recorded.stored, "subject": recorded.subject}
+        return json_line(plain | msgspec.json.decode(encode(recorded.event)))
+
+    def _line(self, recorded: Recorded) -> bytes:
         event, body = recorded.event, recorded.event.body
         if isinstance(body, VmAdded):
             self.names[body.server_uuid] = body.server_name
         line = (
             f"{recorded.sequence:>7} {event.time:%H:%M:%S.%f} {event.type:<22} {self._who(body):<16} {_details(body)}"
         )
-        self._console.print(visible(line.replace("\n", "\\n")), no_wrap=True, overflow="ellipsis", crop=True)
+        text = visible(line.replace("\n", "\\n")).rstrip()
+        if self._width is not None:
+            fitted = Text(text)
+            fitted.truncate(self._width, overflow="ellipsis")
+            text = fitted.plain
+        return text.encode("utf-8", "replace") + b"\n"
 
     def _who(self, body: Body | Unknown) -> str:
         key = None if isinstance(body, Unknown) or body.KEY is None else str(getattr(body, body.KEY))
@@ -106,8 +115,8 @@ def _details(body: Body | Unknown) -> str:
     if isinstance(body, Unknown):
         return f"version={body.version} {body.raw.decode('utf-8', 'replace')}"
     if isinstance(body, OutputCaptured):
-        raw = body.data.decode("utf-8", "backslashreplace") if body.data is not None else body.text or ""
-        return f"{body.entry} #{body.attempt} {body.stream} {raw!r}"
+        written: bytes | str = body.data if body.data is not None else body.text or ""
+        return f"{body.entry} #{body.attempt} {body.stream} {written!r}"
     plain = msgspec.to_builtins(body)
     fields = {key: value for key, value in plain.items() if key not in {"type", body.KEY}}
     return " ".join(f"{key}={_short(value)}" for key, value in fields.items())
