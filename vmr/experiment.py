@@ -28,6 +28,10 @@ def load_experiment(path: str | Path) -> Experiment:
     ``file:line: place: what is wrong; the mend``.
     """
     source = Path(path)
+    if source.suffix in {".json", ".gz"}:
+        raise ExperimentFileError(
+            f"{source}: experiment files are YAML; `vmr schedule import` makes one of FIREWHEEL's schedules"
+        )
     try:
         text = source.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

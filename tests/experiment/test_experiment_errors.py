@@ -185,6 +185,13 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
         load_experiment(tmp_path / "latin.yaml")
 
 
+@pytest.mark.parametrize("name", ["schedules.json", "schedules.json.gz"])
+def test_schedules_of_firewheel_are_pointed_to_the_import(name: str) -> None:
+    """Who gives schedules where an experiment belongs is told the command for them."""
+    with pytest.raises(ExperimentFileError, match="vmr schedule import"):
+        load_experiment(name)
+
+
 def test_very_many_problems_are_cut(tmp_path: Path) -> None:
     """The first problems are shown and the rest are counted."""
     entries = "".join("      - {at: 0, run: x}\n" for _ in range(120))
