@@ -1,0 +1,194 @@
+"""Reads the read model's SQL: one file per projection, and one per named query.
+
+A projection's file is SQL with a header and sections, each introduced by a comment::
+
+    -- projection: transfers
+    -- events: vm.file_transferred
+    -- The files that were copied out of guests.
+
+    -- section: table
+    CREATE TABLE transfer (…); COMMENT ON …;
+    -- section: fold
+    INSERT INTO transfer SELECT … FROM batch WHERE type = 'vm.file_transferred';
+    -- section: views
+    CREATE VIEW transfers AS …; COMMENT ON …;
+
+``events`` lists the types for which the fold runs; ``batch`` is the range of the table ``events`` that is being folded. Files are
+used in the order of their names, so that a view may use what an earlier file made. Every section may be missing; a fold needs
+its events and a table.
+
+A query's file is one SELECT with named parameters, introduced by what it answers and what its parameters are::
+
+    -- The VMs of the current run.
+    -- parameter state: only VMs in exactly this state
+    SELECT … FROM vms WHERE $state IS NULL OR state = $state
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from vmr import contract
+from vmr.errors import DataError
+from vmr.events import BODY_TYPES
+
+_HEADER: Final = re.compile(r"--\s*(projection|events|section):\s*(.*?)\s*$")
+_PARAMETER: Final = re.compile(r"--\s*parameter\s+([a-z][a-z0-9_]*):\s*(.+?)\s*$")
+_USED: Final = re.compile(r"\$([a-z][a-z0-9_]*)")
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_SECTIONS: Final = ("table", "fold", "views")
+
+
+class Projection(msgspec.Struct, frozen=True, kw_only=True):
+    """One projection, as its file says.
+
+    Attributes:
+        name: what it is called.
+        description: what it holds, from the file's header.
+        events: the event types for which its fold runs.
+        table: SQL that makes its tables.
+        fold: SQL that brings the tables up to date with ``batch``.
+        views: SQL that makes its views.
+        hash: SHA-256 of the file's text: a read model folded from another text is out of date.
+
+    """
+
+    name: str
+    description: str
+    events: frozenset[str]
+    table: str
+    fold: str
+    views: str
+    hash: str
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """One named query, as its file says.
+
+    Attributes:
+        name: what it is called; the last part of its request subject.
+        description: the question that it answers.
+        parameters: what each parameter means; all may be left out.
+        sql: the statement, with named parameters.
+
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, str]
+    sql: str
+
+
+def parse_projection(text: str, place: str) -> Projection:
+    """Return the projection that ``text`` describes; raise `DataError`, naming ``place`` and line, where it describes none."""
+    header: dict[str, str] = {}
+    prose: list[str] = []
+    sections: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        match = _HEADER.match(line)
+        if match is None:
+            _plain_line(line, current, prose, f"{place}, line {number}")
+        elif match[1] == "section":
+            current = sections.setdefault(_new_section(match[2], sections, f"{place}, line {number}"), [])
+        elif current is not None or match[1] in header:
+            raise DataError(f"{place}, line {number}: '{match[1]}' belongs once into the header, before the sections")
+        else:
+            header[match[1]] = match[2]
+    return _projection(header, prose, {name: "\n".join(lines) for name, lines in sections.items()}, text, place)
+
+
+def _plain_line(line: str, section: list[str] | None, prose: list[str], where: str) -> None:
+    if section is not None:
+        section.append(line)
+    elif line.startswith("--"):
+        prose.append(line.removeprefix("--").strip())
+    elif line.strip():
+        raise DataError(f"{where}: SQL outside of a section; begin with '-- section: table'")
+
+
+def _new_section(name: str, sections: dict[str, list[str]], where: str) -> str:
+    if name not in _SECTIONS:
+        raise DataError(f"{where}: no section {name!r}; there are {', '.join(_SECTIONS)}")
+    if name in sections:
+        raise DataError(f"{where}: a second section {name!r}; put both into one")
+    return name
+
+
+def _projection(
+    header: dict[str, str], prose: list[str], sections: dict[str, str], text: str, place: str
+) -> Projection:
+    name = header.get("projection", "")
+    if not _NAME.fullmatch(name):
+        raise DataError(f"{place}, line 1: begin with '-- projection: name', the name in lower case")
+    if not any(prose):
+        raise DataError(
+            f"{place}, line 1: no description; say in comment lines after the header what the projection holds"
+        )
+    events = frozenset(word.strip() for word in header.get("events", "").split(",") if word.strip())
+    if unknown := sorted(events - BODY_TYPES.keys()):
+        raise DataError(f"{place}, 'events': no event type {unknown[0]!r}; the types are in streams/schemas")
+    fold = sections.get("fold", "").strip()
+    if bool(fold) != bool(events):
+        raise DataError(f"{place}: a fold needs the header '-- events: …', and events need a section 'fold'")
+    return Projection(
+        name=name,
+        description=" ".join(prose).strip(),
+        events=events,
+        table=sections.get("table", "").strip(),
+        fold=fold,
+        views=sections.get("views", "").strip(),
+        hash=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def parse_query(text: str, name: str, place: str) -> Query:
+    """Return the query ``name`` that ``text`` describes; raise `DataError`, naming ``place`` and the mend, where it is wrong."""
+    if not _NAME.fullmatch(name):
+        raise DataError(f"{place}: the file's name names the query; use lower case letters, digits and '_'")
+    prose: list[str] = []
+    parameters: dict[str, str] = {}
+    lines = text.splitlines()
+    while lines and lines[0].startswith("--"):
+        line = lines.pop(0)
+        if match := _PARAMETER.match(line):
+            parameters[match[1]] = match[2]
+        else:
+            prose.append(line.removeprefix("--").strip())
+    sql = "\n".join(lines).strip()
+    if not any(prose):
+        raise DataError(f"{place}, line 1: begin with a comment that says which question the query answers")
+    if odd := sorted(set(_USED.findall(sql)) ^ parameters.keys()):
+        raise DataError(
+            f"{place}: parameter {odd[0]!r} must be used in the SQL and told of in '-- parameter {odd[0]}: …'"
+        )
+    return Query(name=name, description=" ".join(prose).strip(), parameters=parameters, sql=sql)
+
+
+def load_projections(folder: Path | None = None) -> tuple[Projection, ...]:
+    """Return the projections of ``folder`` (default: vmr's own), in order of their files' names.
+
+    Raises `DataError` where a file is wrong or two say the same name.
+    """
+    found: dict[str, Projection] = {}
+    for path in sorted((folder or contract.projections()).glob("*.sql")):
+        projection = parse_projection(path.read_text(encoding="utf-8"), str(path))
+        if projection.name in found:
+            raise DataError(f"{path}, line 1: there is a projection {projection.name!r} already; give it another name")
+        found[projection.name] = projection
+    return tuple(found.values())
+
+
+@cache
+def load_queries(folder: Path | None = None) -> dict[str, Query]:
+    """Return the named queries of ``folder`` (default: vmr's own) by name; raise `DataError` where a file is wrong."""
+    return {
+        path.stem: parse_query(path.read_text(encoding="utf-8"), path.stem, str(path))
+        for path in sorted((folder or contract.projections() / "queries").glob("*.sql"))
+    }

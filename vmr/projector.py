@@ -1,0 +1,147 @@
+"""The projector: moves events of the log into the read model, batch by batch.
+
+A batch is one DuckDB transaction: its events are inserted, the folds of the projections whose event types occur run over
+them, and the cursor moves. A crash at any moment leaves rows and cursor agreeing, and the log is followed from the cursor on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Protocol
+
+import duckdb
+
+from vmr import read_model
+from vmr.cursor import CursorWatch
+from vmr.errors import DataError
+from vmr.event_columns import columns_of, insert
+from vmr.events import OutputCaptured, Recorded
+from vmr.projections import load_projections
+
+_MOST_EVENTS: Final = 20_000
+_MOST_BYTES: Final = 64 * 1024 * 1024
+
+
+class EventSource(Protocol):
+    """Where a projector's events come from: `vmr.log.AsyncLog`."""
+
+    def follow(self, *, start: int) -> AsyncIterator[list[Recorded]]:
+        """Return every event from sequence ``start`` on, in batches, for ever."""
+        ...
+
+
+class Projector:
+    """A read model and its place in the log. Not for several threads at once; readers take `reader`.
+
+    Attributes:
+        cursor: sequence of the last event that the read model reflects; 0 before the first.
+        run: number of the current run; 0 before the first event.
+
+    """
+
+    def __init__(self, path: Path | str = ":memory:", *, threads: int = 2, folder: Path | None = None) -> None:
+        """Open the read model at ``path``, or make it, with the projections of ``folder`` (default: vmr's own)."""
+        self._projections = load_projections(folder)
+        self._connection = read_model.open_database(path, threads=threads)
+        try:
+            read_model.prepare(self._connection, self._projections)
+            self.cursor, self.run = self._connection.execute("SELECT seq, run FROM log_cursor").fetchall()[0]
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def apply(self, batch: Sequence[Recorded]) -> int:
+        """Fold ``batch`` in and return how many of its events were new.
+
+        Events at or before the cursor are skipped. Raises `DataError` when an event is missing: the log has no gaps.
+        """
+        fresh = self._fresh(batch)
+        if not fresh:
+            return 0
+        columns = columns_of(fresh, self.run)
+        last, run = fresh[-1].sequence, columns["run"][-1]
+        types = set(columns["type"])
+        self._connection.execute("BEGIN")
+        try:
+            insert(self._connection, columns)
+            due = [projection for projection in self._projections if not types.isdisjoint(projection.events)]
+            read_model.fold(self._connection, due, self.cursor + 1, last)
+            self._connection.execute("UPDATE log_cursor SET seq = ?, run = ?", [last, run])
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(duckdb.TransactionException):  # a failed COMMIT has ended the transaction
+                self._connection.execute("ROLLBACK")
+            raise
+        self.cursor, self.run = last, run
+        return len(fresh)
+
+    def _fresh(self, batch: Sequence[Recorded]) -> Sequence[Recorded]:
+        fresh = [record for record in batch if record.sequence > self.cursor]
+        for expected, record in enumerate(fresh, self.cursor + 1):
+            if record.sequence != expected:
+                raise DataError(f"the log has no event {expected}: event {record.sequence} came after {expected - 1}")
+        return fresh
+
+    def reader(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection to the same read model, for reading in another thread."""
+        connection = self._connection.cursor()
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection
+
+    def close(self) -> None:
+        """Close the read model."""
+        self._connection.close()
+
+
+async def run_projector(source: EventSource, projector: Projector, watch: CursorWatch | None = None) -> None:
+    """Follow ``source`` from the projector's cursor on, for ever; tell ``watch`` of every step.
+
+    What comes while a batch is folded makes the next batch: one event at a time when it is quiet, thousands when it is not.
+    """
+    inbox = _Inbox()
+    watch = watch or CursorWatch()
+    watch.advance(projector.cursor)
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, thread_name_prefix="projector") as thread:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(inbox.fill(source.follow(start=projector.cursor + 1)))
+            while True:
+                batch = await inbox.take()
+                await loop.run_in_executor(thread, projector.apply, batch)
+                watch.advance(projector.cursor)
+
+
+class _Inbox:
+    """Events that wait for the projector: bounded in number and in bytes of output."""
+
+    def __init__(self) -> None:
+        self._records: list[Recorded] = []
+        self._bytes = 0
+        self._changed = asyncio.Condition()
+
+    async def fill(self, batches: AsyncIterator[list[Recorded]]) -> None:
+        async for batch in batches:
+            async with self._changed:
+                await self._changed.wait_for(self._has_room)
+                self._records.extend(batch)
+                self._bytes += sum(_weight(record) for record in batch)
+                self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        return len(self._records) < _MOST_EVENTS and self._bytes < _MOST_BYTES
+
+    async def take(self) -> list[Recorded]:
+        async with self._changed:
+            await self._changed.wait_for(lambda: bool(self._records))
+            taken, self._records, self._bytes = self._records, [], 0
+            self._changed.notify_all()
+        return taken
+
+
+def _weight(record: Recorded) -> int:
+    body = record.event.body
+    return body.size if isinstance(body, OutputCaptured) else 0
