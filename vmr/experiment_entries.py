@@ -95,6 +95,10 @@ class _EntryBuilder:
         self._check_time(kind)
         if entry is None or self._failed:
             return None
+        location = entry.transfer.location if entry.transfer else ""
+        if "\0" in f"{entry.executable}{entry.arguments}{location}":
+            self._wrong((), "a command line or path cannot hold a NUL character; take it out")
+            return None
         try:
             check_entry(entry)
         except InvalidInputError as error:

@@ -110,6 +110,9 @@ def test_rules_beyond_types_are_listed_together_too(tmp_path: Path) -> None:
         ("{at: 1, run: x, files: [gone]}", ".files[0].resource", "not a file in"),
         ("{at: 1, run: x, files: [{location: x, contents: y}]}", ".files[0].contents", "did you mean 'content'?"),
         ('{at: 1, run: x, files: [{location: "a\\0b", content: y}]}', "", "NUL"),
+        ('{at: 1, run: x, args: ["a\\0b"]}', "", "NUL"),
+        ('{at: 1, run: "x\\0"}', "", "NUL"),
+        ('{at: 1, transfer: "/x\\0"}', "", "NUL"),
     ],
 )
 def test_wrong_entry(tmp_path: Path, entry: str, place: str, words: str) -> None:

@@ -21,8 +21,9 @@ lines = st.lists(
 )
 contents = st.one_of(texts, lines.map("\n".join), lines.map(lambda some: "\n".join(some) + "\n"))
 times = st.one_of(st.integers(-(10**9), -1), st.integers(1, 10**9), st.floats(0.001, 1e6), st.floats(-1e6, -0.001))
-words = texts.filter(lambda text: bool(text.strip()))
-paths = texts.filter(lambda text: "\0" not in text).map(lambda text: "/" + text)
+plain = texts.filter(lambda text: "\0" not in text)
+words = plain.filter(lambda text: bool(text.strip()))
+paths = plain.map(lambda text: "/" + text)
 files = st.builds(EntryFile, location=paths, content=contents, executable=st.booleans())
 flags = st.booleans()
 
@@ -36,7 +37,7 @@ def entries() -> st.SearchStrategy[Entry]:
             st.just(""),
             times,
             executable=words,
-            arguments=texts,
+            arguments=plain,
             files=some_files,
             ignore_failure=flags,
             on_host=flags,
