@@ -26,6 +26,7 @@ NAME_MARK = "VMR_GUEST_NAME"
 BACKEND_MARK = "VMR_GUEST_BACKEND"
 _SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _KILL_BOUND_S = 10.0
+_MARK_BOUND_S = 5.0
 
 
 class ProcessId(msgspec.Struct, frozen=True):
@@ -75,7 +76,19 @@ def spawn(argv: Sequence[str], marks: Mapping[str, str], output: Path) -> Proces
         )
     except OSError as error:
         raise GuestSetupError(f"{program}: cannot be started: {error.strerror}") from error
-    return ProcessId(pid, _start_tick(pid) or 0, boot_id())
+    process = ProcessId(pid, _start_tick(pid) or 0, boot_id())
+    _until_marked(process)
+    return process
+
+
+def _until_marked(process: ProcessId) -> None:
+    """Return when the new program's environment can be read: the kernel fills it in a moment after the start succeeded."""
+    deadline = time.monotonic() + _MARK_BOUND_S
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        while not Path(f"/proc/{process.pid}/environ").read_bytes() and is_alive(process):
+            if time.monotonic() > deadline:
+                raise GuestError(f"process {process.pid} has no environment {_MARK_BOUND_S:.0f} s after its start")
+            time.sleep(0.0005)
 
 
 def boot_id() -> str:
