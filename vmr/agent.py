@@ -126,10 +126,13 @@ class GuestAgent(AgentFiles):
         size = 0 if input is None else len(input)
         return (await self.request("guest-exec", arguments, Started, timeout + size / SLOWEST)).pid
 
-    async def exec_status(self, pid: int, timeout: float = 30.0) -> ExecStatus:
-        """Return how the program ``pid`` is doing. The agent tells the end of a program once, and then forgets it."""
-        limit = reply_size(2 * MAX_CAPTURE)
-        return await self.request("guest-exec-status", {"pid": pid}, ExecStatus, timeout, limit)
+    async def exec_status(self, pid: int, timeout: float = 30.0, *, expect: int = MAX_CAPTURE) -> ExecStatus:
+        """Return how the program ``pid`` is doing. The agent tells the end of a program once, and then forgets it.
+
+        ``expect`` is how many bytes of each output stream there can be at most; what a guest sends beyond that is not kept
+        but a `GuestError`.
+        """
+        return await self.request("guest-exec-status", {"pid": pid}, ExecStatus, timeout, reply_size(2 * expect))
 
     async def run(
         self,

@@ -55,17 +55,16 @@ class Lines:
         self._buffer = bytearray()
         self.overflowed = False
 
-    def feed(self, data: bytes, limit: int) -> list[bytes]:
-        """Return the lines that ``data`` completes. A line over ``limit`` bytes is dropped up to its end."""
+    def feed(self, data: bytes, limit: int) -> list[bytes | None]:
+        """Return the lines that ``data`` completes; None for one of more than ``limit`` bytes, which is not kept."""
         whole = data.find(b"\n") == len(data) - 1 and len(data) <= limit
         if whole and data and not self.pending and b"\xff" not in data:
             return [data[:-1]]
         *ends, rest = data.split(b"\n")
-        lines = []
+        lines: list[bytes | None] = []
         for piece in ends:
             self._append(piece, limit)
-            if not self.overflowed:
-                lines.append(bytes(self._buffer))
+            lines.append(None if self.overflowed else bytes(self._buffer))
             self.clear()
         self._append(rest, limit)
         return lines
@@ -153,13 +152,19 @@ class Session:
         for line in self._lines.feed(data, self._limit):
             if self._idle():
                 self.synced = False
+            elif line is None:
+                self._overflow()
             elif line:
                 self._on_line(line)
         if self._idle():
             self.synced = self.synced and not self._lines.pending
-        elif self._lines.overflowed and self.synced:
-            self._fail(GuestError(f"{self._command}: the agent sent more than {self._limit} bytes as one reply"))
+        elif self._lines.overflowed:
+            self._overflow()
         return self._idle()
+
+    def _overflow(self) -> None:
+        if self.synced:  # while synchronizing, it is an earlier command's reply
+            self._fail(GuestError(f"{self._command}: the agent sent more than {self._limit} bytes as one reply"))
 
     def _idle(self) -> bool:
         return self._expected is None

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,15 @@ def ask(path: Path, data: bytes, lines: int) -> list[bytes]:
         while received.count(b"\n") < lines:
             received += client.recv(65536)
         return received.split(b"\n")[:lines]
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], within: float = 10.0) -> None:
+    """Return when ``check`` has become true; fail after ``within`` seconds."""
+    async with asyncio.timeout(within):
+        reached = await check()
+        while not reached:
+            await asyncio.sleep(0.005)
+            reached = await check()
 
 
 async def wait_for_exit(agent: GuestAgent, pid: int) -> ExecStatus:

@@ -152,6 +152,14 @@ async def test_a_reply_without_end(liar: Liar, agent: GuestAgent) -> None:
     await agent.ping()
 
 
+async def test_more_output_than_expected(liar: Liar, agent: GuestAgent) -> None:
+    """Who knows how much there can be says so, and gets no more."""
+    liar.answers["guest-exec-status"] = b'{"exited":true,"exitcode":0,"out-data":"' + b"QUJD" * 100_000 + b'"}'
+    assert len((await agent.exec_status(1)).stdout) == 300_000
+    with pytest.raises(GuestError, match="more than"):
+        await agent.exec_status(1, expect=65_536)
+
+
 async def test_an_agent_that_talks_unasked(liar: Liar, agent: GuestAgent) -> None:
     """One that cannot be brought into step is given up, with the reason."""
     liar.unasked = b'{"return":{}}\n'

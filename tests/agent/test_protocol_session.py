@@ -65,20 +65,20 @@ def test_lines_do_not_depend_on_the_cuts(parts: list[bytes], cuts: list[int]) ->
     """The same bytes give the same lines, cut anywhere; each is what follows its last 0xFF."""
     data = b"\n".join(parts) + b"\n"
     lines = Lines()
-    found = [line for piece in pieces(data, cuts) for line in lines.feed(piece, 1000)]
+    found = [line for piece in pieces(data, cuts) for line in lines.feed(piece, 100_000)]
     assert found == [line.rsplit(b"\xff", 1)[-1] for line in data.split(b"\n")[:-1]]
     assert not lines.pending
 
 
 @given(st.lists(st.integers(0, 30)), st.lists(st.integers(0, 10_000)))
 def test_lines_over_the_limit_are_dropped(lengths: list[int], cuts: list[int]) -> None:
-    """Exactly those that fit come through, and nothing longer is ever kept."""
+    """Exactly those that fit come through, the others are told, and nothing longer is ever kept."""
     lines = Lines()
     found = []
     for piece in pieces(b"".join(b"x" * length + b"\n" for length in lengths), cuts):
         found += lines.feed(piece, 10)
         assert len(lines._buffer) <= 10
-    assert found == [b"x" * length for length in lengths if length <= 10]
+    assert found == [b"x" * length if length <= 10 else None for length in lengths]
 
 
 @given(st.binary(max_size=200))
@@ -149,6 +149,20 @@ def test_an_endless_reply_is_an_error_at_its_limit() -> None:
     request = session.begin_sync()
     assert not session.receive(b"y" * 10_000_000)
     assert session.receive(b"y\n" + sync_reply(request))
+
+
+@given(length=st.integers(900, 1100), cuts=st.lists(st.integers(0, 10_000)))
+def test_a_reply_over_the_limit_is_an_error_in_any_pieces(length: int, cuts: list[int]) -> None:
+    """Where the bytes are cut decides nothing: the reply comes when it fits, and is an error when it does not."""
+    session = synced()
+    line = reply(session.begin("guest-ping", limit=1000), "")
+    line = line.replace(b'""', b'"%s"' % (b"x" * (length - len(line) + 1)))
+    assert any(session.receive(piece) for piece in pieces(line, cuts))
+    if length <= 1000:
+        assert decode("guest-ping", session.take(), str).strip("x") == ""
+    else:
+        with pytest.raises(GuestError, match="more than 1000 bytes"):
+            session.take()
 
 
 def test_the_agents_error_keeps_its_class() -> None:

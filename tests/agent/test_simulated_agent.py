@@ -10,19 +10,23 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from agent_contract import AgentContract, shell
+from agent_contract import EVERY_BYTE, AgentContract, eventually, shell
 from backends import SimulatedAgent
+from spool_contract import SpoolContract, directory, launch, probe, put_script, run
 
+from vmr import spool
 from vmr.agent import GuestAgent
 from vmr.errors import AgentDisconnectedError, AgentError, AgentTimeoutError, GuestError
-from vmr.testing import Behaviour, Fault, SimulatedHost
+from vmr.testing import Behaviour, Fault, Output, SimulatedHost, SimulatedProgram
 
 
 @pytest.fixture
 async def backend() -> AsyncIterator[SimulatedAgent]:
     """Yield a simulated guest whose reboot takes 20 ms, in a folder with a short path."""
     folder = Path(tempfile.mkdtemp(prefix="vmr-"))
-    async with SimulatedHost(folder, ["vm1"], Behaviour(boot_seconds=0.02)) as host:
+    async with SimulatedHost(
+        folder, ["vm1"], Behaviour({"touch": SimulatedProgram(reboots=9)}, boot_seconds=0.02)
+    ) as host:
         yield SimulatedAgent(host, "vm1")
     shutil.rmtree(folder)
 
@@ -34,8 +38,78 @@ async def agent(backend: SimulatedAgent) -> AsyncIterator[GuestAgent]:
         yield client
 
 
+__all__ = ["directory"]  # a fixture
+
+
 class TestSimulatedAgent(AgentContract):
     """The contract."""
+
+
+class TestSimulatedSpool(SpoolContract):
+    """The spool's operations, and what a real guest would need a reboot for."""
+
+    async def test_a_reboot_ends_what_runs(self, agent: GuestAgent, directory: str) -> None:
+        """A running attempt is dead afterwards, with the output that it had."""
+        await put_script(agent, directory, "echo", "one; sleep inf; echo two")
+        command = spool.launch(directory, 1)
+        await agent.exec(command.path, command.arguments)
+        assert await probe(agent, (directory, 1)) == ["running"]
+        await agent.shutdown("reboot")
+        await agent.wait_until_answers(5)
+        assert await probe(agent, (directory, 1)) == ["dead"]
+        assert await agent.read_file(f"{directory}/stdout") == b"one\n"
+
+    async def test_the_agent_dies_and_programs_go_on(
+        self, agent: GuestAgent, backend: SimulatedAgent, directory: str
+    ) -> None:
+        """What a dead agent had started is found by its files."""
+        await put_script(agent, directory, "sleep", "0.2; echo done")
+        command = spool.launch(directory, 1)
+        pid = await agent.exec(command.path, command.arguments)
+        backend.kill()
+        with pytest.raises(AgentDisconnectedError):
+            await agent.ping()
+        await agent.wait_until_answers(5)
+        with pytest.raises(AgentError):
+            await agent.exec_status(pid)
+
+        async def over() -> bool:
+            return await probe(agent, (directory, 1)) != ["running"]
+
+        await eventually(over)
+        assert await agent.read_file(f"{directory}/stdout") == b"done\n"
+
+    async def test_a_run_begins_with_an_empty_spool(self, agent: GuestAgent) -> None:
+        """Another run's working directories are moved away, its own are kept; a program that still writes does no harm."""
+        directory = spool.working_directory("1/old")
+        boot = spool.parse_begin((await run(agent, spool.begin("run-1"))).stdout)
+        assert boot.encode() in await agent.read_file("/proc/sys/kernel/random/boot_id")
+        await put_script(agent, directory, "sleep", "0.05; echo late")
+        command = spool.launch(directory, 1)
+        await agent.exec(command.path, command.arguments)
+        await run(agent, spool.begin("run-1"))
+        assert await probe(agent, (directory, 1)) == ["running"]
+        await run(agent, spool.begin("run-2"))
+        assert await probe(agent, (directory, 1)) == ["absent"]
+        await asyncio.sleep(0.06)
+        assert await agent.read_file(f"{spool.INCOMING}/before-run-2/1/old/attempt-1/stdout") == b"late\n"
+
+    async def test_programs_are_what_a_test_says(self, agent: GuestAgent, backend: SimulatedAgent) -> None:
+        """By name, path, command line or place in the spool; only the first attempts ask for a reboot."""
+        programs = {
+            "updater": SimulatedProgram(exit_code=5, stderr="no net\n", reboots=1),
+            "7/*": SimulatedProgram(output=(Output("{n} ", count=3), Output(data=EVERY_BYTE, stream="stderr"))),
+        }
+        backend.guest.machine.behaviour = Behaviour(programs=programs)
+        directory = spool.working_directory("1/updater")
+        await put_script(agent, directory, "/opt/updater", "--all")
+        replies = [await launch(agent, directory, attempt) for attempt in (1, 2)]
+        outcomes = [reply.outcome for reply in replies if isinstance(reply.outcome, spool.Finished)]
+        assert [(outcome.exit_code, outcome.reboot) for outcome in outcomes] == [(5, True), (5, False)]
+        directory = spool.working_directory("7/anything")
+        await put_script(agent, directory, "anything")
+        reply = await launch(agent, directory)
+        assert (reply.stdout, reply.stderr) == (b"0 1 2 ", EVERY_BYTE)
 
 
 class TestPower:

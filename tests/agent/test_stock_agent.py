@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from agent_contract import AgentContract
 from backends import StockAgent
+from spool_contract import SpoolContract, directory
 
 from vmr.agent import GuestAgent
 from vmr.errors import AgentDisconnectedError, AgentError, AgentTimeoutError
@@ -32,6 +33,13 @@ async def agent(backend: StockAgent) -> AsyncIterator[GuestAgent]:
     await client.wait_until_answers(10)
     yield client
     await client.close()
+
+
+__all__ = ["directory"]  # a fixture
+
+
+class TestStockSpool(SpoolContract):
+    """The scripts in a real shell."""
 
 
 class TestStockAgent(AgentContract):

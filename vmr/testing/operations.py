@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from vmr.spool import CALL_SCRIPT_NAME, INCOMING, INLINE_OUTPUT, LAUNCH_ROOT, SHELL
+from vmr.testing.filesystem import File
 from vmr.testing.machine import Ended, Machine
 from vmr.testing.programs import NOTHING, SimulatedProgram
 from vmr.testing.shell import interpret
@@ -68,6 +69,7 @@ class _Attempt:
         self._number = number
         self._claim = f"{directory}/attempt-{number}"
         self._begin = machine.uptime()
+        self._output: dict[str, File] = {}
 
     def claim(self, pid: int) -> None:
         """Make the attempt's folder and what is in it at the begin; raises `OSError` when it is there."""
@@ -75,32 +77,32 @@ class _Attempt:
         files.make_folder(self._claim)
         files.create(f"{self._claim}/running", now, f"{pid} {self._machine.boot_id} {self._begin}\n".encode())
         files.remove(f"{self._directory}/reboot")
-        for name in ("stdout", "stderr"):
-            files.create(f"{self._claim}/{name}", now)
+        self._output = {name: files.create(f"{self._claim}/{name}", now) for name in ("stdout", "stderr")}
         for name in ("stdout", "stderr", "exit_code"):
             files.link(f"{self._directory}/{name}", f"attempt-{self._number}/{name}")
 
     def write(self, stream: str, data: bytes) -> None:
         """Append to the attempt's file."""
-        self._machine.files.file(f"{self._claim}/{stream}").append(data, self._machine.time())
+        self._output[stream].append(data, self._machine.time())
 
     def end(self, program: SimulatedProgram, at: float) -> Ended:
         """Record the exit code as the call script does, and return what it prints."""
         files, now = self._machine.files, self._machine.time()
         code = program.exit_code if program.signal is None else 128 + program.signal
-        if self._number <= program.reboots:
+        there = files.is_folder(self._claim)  # a later run may have moved it out of the way
+        if there and self._number <= program.reboots:
             files.create(f"{self._directory}/reboot", now)
         asked = int(files.exists(f"{self._directory}/reboot"))
         times = f"{asked} {self._begin} {self._machine.uptime(at)}"
-        files.create(f"{self._claim}/exit_code", now, f"{code}\n{times}\n".encode())
-        output = files.read(f"{self._claim}/stdout")[:INLINE_OUTPUT]
-        errors = files.read(f"{self._claim}/stderr")[:INLINE_OUTPUT]
+        if there:
+            files.create(f"{self._claim}/exit_code", now, f"{code}\n{times}\n".encode())
+        output, errors = (bytes(self._output[name].data[:INLINE_OUTPUT]) for name in ("stdout", "stderr"))
         return Ended(0, f"vmr finished {code} {times}\n".encode() + output, errors)
 
 
 def _launch(machine: Machine, script: str, arguments: Sequence[str]) -> int:
     try:
-        command = machine.files.read(script).decode(errors="replace").rstrip("\n").rsplit("\n", 1)[-1]
+        command = machine.files.read(script).decode(errors="replace").partition("\nfi\n")[2].strip("\n")
     except OSError as error:
         return machine.over(Ended(2, b"", f"/bin/sh: 0: cannot open {script}: {error.strerror}\n".encode()))
     directory = posixpath.dirname(script)
