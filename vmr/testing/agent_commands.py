@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import binascii
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from vmr.agent_messages import MAX_CAPTURE
+from vmr.testing.arguments import Arguments, RefusalError, argument, coded, flag, integer, raw, string
 from vmr.testing.handles import Handle, Handles, Whence
 from vmr.testing.machine import Machine
 from vmr.testing.operations import start
@@ -14,18 +14,6 @@ from vmr.testing.operations import start
 VERSION: Final = "7.2.22"
 _MAX_READ: Final = 48 << 20
 _WHENCE: Final[dict[Any, Whence]] = {"set": "set", "cur": "cur", "end": "end", 0: "set", 1: "cur", 2: "end"}
-
-_Type = TypeVar("_Type")
-Arguments = Mapping[str, Any]
-
-
-class RefusalError(Exception):
-    """The agent answers with an error."""
-
-    def __init__(self, description: str, error_class: str = "GenericError") -> None:
-        super().__init__(description)
-        self.description = description
-        self.error_class = error_class
 
 
 class Agent:
@@ -45,38 +33,6 @@ class Agent:
         self.power = ""
 
 
-def _argument(arguments: Arguments, name: str, kind: type[_Type], word: str, default: _Type | None = None) -> _Type:
-    value = arguments.get(name, default)
-    if value is None:
-        raise RefusalError(f"Parameter '{name}' is missing")
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise RefusalError(f"Invalid parameter type for '{name}', expected: {word}")
-    return value
-
-
-def _integer(arguments: Arguments, name: str, default: int | None = None) -> int:
-    return _argument(arguments, name, int, "integer", default)
-
-
-def _string(arguments: Arguments, name: str, default: str | None = None) -> str:
-    return _argument(arguments, name, str, "string", default)
-
-
-def _flag(arguments: Arguments, name: str) -> bool:
-    return _argument(arguments, name, bool, "boolean", default=False)
-
-
-def _bytes(arguments: Arguments, name: str, default: str | None = None) -> bytes:
-    try:
-        return binascii.a2b_base64(_string(arguments, name, default), strict_mode=True)
-    except (binascii.Error, ValueError) as error:
-        raise RefusalError("Base64 data contains invalid characters") from error
-
-
-def _base64(data: bytes) -> str:
-    return binascii.b2a_base64(data, newline=False).decode()
-
-
 # --- the agent and its guest ------------------------------------------------------------------------------------------------
 
 
@@ -85,7 +41,7 @@ def _nothing(_: Agent, __: Arguments) -> dict[str, Any]:
 
 
 def _sync(_: Agent, arguments: Arguments) -> int:
-    return _integer(arguments, "id")
+    return integer(arguments, "id")
 
 
 def _info(_: Agent, __: Arguments) -> dict[str, Any]:
@@ -124,18 +80,18 @@ def _get_time(agent: Agent, _: Arguments) -> int:
 def _set_time(agent: Agent, arguments: Arguments) -> dict[str, Any]:
     machine = agent.machine
     hardware = machine.clock.now().timestamp()
-    machine.time_offset = _integer(arguments, "time", round(hardware * 1e9)) / 1e9 - hardware
+    machine.time_offset = integer(arguments, "time", round(hardware * 1e9)) / 1e9 - hardware
     return {}
 
 
 def _set_password(agent: Agent, arguments: Arguments) -> dict[str, Any]:
-    _argument(arguments, "crypted", bool, "boolean")
-    agent.passwords[_string(arguments, "username")] = _bytes(arguments, "password").decode(errors="replace")
+    argument(arguments, "crypted", bool, "boolean")
+    agent.passwords[string(arguments, "username")] = raw(arguments, "password").decode(errors="replace")
     return {}
 
 
 def _shutdown(agent: Agent, arguments: Arguments) -> None:
-    mode = _string(arguments, "mode", "powerdown")
+    mode = string(arguments, "mode", "powerdown")
     if mode not in ("powerdown", "reboot", "halt"):
         raise RefusalError("mode is invalid (valid values are: halt|powerdown|reboot")
     agent.power = mode
@@ -145,13 +101,13 @@ def _shutdown(agent: Agent, arguments: Arguments) -> None:
 
 
 def _exec(agent: Agent, arguments: Arguments) -> dict[str, int]:
-    path = _string(arguments, "path")
-    words = _argument(arguments, "arg", list, "array", [])
+    path = string(arguments, "path")
+    words = argument(arguments, "arg", list, "array", [])
     if not all(isinstance(word, str) for word in words):
         raise RefusalError("Invalid parameter type for 'arg', expected: string")
-    capture = _flag(arguments, "capture-output")
+    capture = flag(arguments, "capture-output")
     try:
-        pid = start(agent.machine, path, words, _bytes(arguments, "input-data", ""))
+        pid = start(agent.machine, path, words, raw(arguments, "input-data", ""))
     except FileNotFoundError as error:
         reason = f"Failed to execute child process “{path}” (No such file or directory)"
         raise RefusalError(f"Guest agent command failed, error was '{reason}'") from error
@@ -160,7 +116,7 @@ def _exec(agent: Agent, arguments: Arguments) -> dict[str, int]:
 
 
 def _exec_status(agent: Agent, arguments: Arguments) -> dict[str, Any]:
-    pid = _integer(arguments, "pid")
+    pid = integer(arguments, "pid")
     if pid not in agent.children:
         raise RefusalError("Invalid parameter 'pid'")
     ended = agent.machine.wait(pid)
@@ -171,7 +127,7 @@ def _exec_status(agent: Agent, arguments: Arguments) -> dict[str, Any]:
     if agent.children.pop(pid):
         for key, data in (("out", ended.stdout), ("err", ended.stderr)):
             if data:
-                result |= {f"{key}-data": _base64(data[:MAX_CAPTURE]), f"{key}-truncated": len(data) > MAX_CAPTURE}
+                result |= {f"{key}-data": coded(data[:MAX_CAPTURE]), f"{key}-truncated": len(data) > MAX_CAPTURE}
     return result
 
 
@@ -179,7 +135,7 @@ def _exec_status(agent: Agent, arguments: Arguments) -> dict[str, Any]:
 
 
 def _handle(agent: Agent, arguments: Arguments) -> Handle:
-    number = _integer(arguments, "handle")
+    number = integer(arguments, "handle")
     try:
         return agent.handles.get(number)
     except KeyError:
@@ -187,7 +143,7 @@ def _handle(agent: Agent, arguments: Arguments) -> Handle:
 
 
 def _open(agent: Agent, arguments: Arguments) -> int:
-    path, mode = _string(arguments, "path"), _string(arguments, "mode", "r")
+    path, mode = string(arguments, "path"), string(arguments, "mode", "r")
     try:
         return agent.handles.open(path, mode)
     except OSError as error:
@@ -209,23 +165,23 @@ def _flush(agent: Agent, arguments: Arguments) -> dict[str, Any]:
 
 def _read(agent: Agent, arguments: Arguments) -> dict[str, Any]:
     handle = _handle(agent, arguments)
-    count = _integer(arguments, "count", 4096)
+    count = integer(arguments, "count", 4096)
     if not 0 <= count <= _MAX_READ:
         raise RefusalError(f"value '{count}' is invalid for argument count")
     try:
         data = handle.read(count)
     except OSError as error:
         raise RefusalError(f"failed to read file: {error.strerror}") from error
-    return {"count": len(data), "buf-b64": _base64(data), "eof": handle.eof}
+    return {"count": len(data), "buf-b64": coded(data), "eof": handle.eof}
 
 
 def _write(agent: Agent, arguments: Arguments) -> dict[str, Any]:
-    handle, data = _handle(agent, arguments), _bytes(arguments, "buf-b64")
-    count = _integer(arguments, "count", len(data))
-    if not 0 <= count <= len(data):
+    handle, content = _handle(agent, arguments), raw(arguments, "buf-b64")
+    count = integer(arguments, "count", len(content))
+    if not 0 <= count <= len(content):
         raise RefusalError(f"value '{count}' is invalid for argument count")
     try:
-        handle.write(data[:count])
+        handle.write(content[:count])
     except OSError as error:
         raise RefusalError(f"failed to write to file: {error.strerror}") from error
     return {"count": count, "eof": False}
@@ -236,7 +192,7 @@ def _seek(agent: Agent, arguments: Arguments) -> dict[str, Any]:
     if not isinstance(whence, str | int) or whence not in _WHENCE:
         raise RefusalError("Invalid parameter type for 'whence', expected: QGASeek")
     try:
-        position = handle.seek(_integer(arguments, "offset"), _WHENCE[whence])
+        position = handle.seek(integer(arguments, "offset"), _WHENCE[whence])
     except OSError as error:
         raise RefusalError(f"failed to seek file: {error.strerror}") from error
     return {"position": position, "eof": False}

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from vmr.clock import Clock
-from vmr.testing.agent_commands import COMMANDS, Agent, RefusalError, carry_out
+from vmr.testing.agent_commands import COMMANDS, Agent, carry_out
+from vmr.testing.arguments import RefusalError
 from vmr.testing.filesystem import FileSystem
 from vmr.testing.machine import Machine
 from vmr.testing.programs import Behaviour

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from vmr.testing.filesystem import File
 from vmr.testing.machine import Machine
@@ -58,13 +58,6 @@ class Handle:
         self.position = base + offset
         self.eof = False
         return self.position
-
-
-class Found(NamedTuple):
-    """A new handle and its number."""
-
-    number: int
-    handle: Handle
 
 
 class Handles:
