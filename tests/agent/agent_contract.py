@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from backends import Backend
 
+from tests.agent.backends import Backend
 from vmr.agent import GuestAgent
 from vmr.agent_messages import MAX_CAPTURE, ExecStatus
 from vmr.errors import AgentDisconnectedError, AgentError, AgentTimeoutError, InvalidInputError

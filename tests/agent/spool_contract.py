@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from agent_contract import EVERY_BYTE, eventually, wait_for_exit
-from backends import Backend
 
+from tests.agent.agent_contract import EVERY_BYTE, eventually, wait_for_exit
+from tests.agent.backends import Backend
 from vmr import spool
 from vmr.agent import GuestAgent
 from vmr.agent_messages import ExecStatus

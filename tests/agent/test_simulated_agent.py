@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from agent_contract import EVERY_BYTE, AgentContract, eventually, shell
-from backends import SimulatedAgent
-from spool_contract import SpoolContract, directory, launch, probe, put_script, run
 
+from tests.agent.agent_contract import EVERY_BYTE, AgentContract, eventually, shell
+from tests.agent.backends import SimulatedAgent
+from tests.agent.spool_contract import SpoolContract, directory, launch, probe, put_script, run
 from vmr import spool
 from vmr.agent import GuestAgent
 from vmr.errors import AgentDisconnectedError, AgentError, AgentTimeoutError, GuestError

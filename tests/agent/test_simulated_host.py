@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_contract import shell
 
+from tests.agent.agent_contract import shell
 from vmr.agent import GuestAgent
 from vmr.errors import AgentTimeoutError, GuestSetupError
 from vmr.testing import Behaviour, MockClock, SimulatedHost, SimulatedProgram, socket_path

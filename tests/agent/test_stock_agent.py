@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from agent_contract import AgentContract
-from backends import StockAgent
-from spool_contract import SpoolContract, directory
 
+from tests.agent.agent_contract import AgentContract
+from tests.agent.backends import StockAgent
+from tests.agent.spool_contract import SpoolContract, directory
 from vmr.agent import GuestAgent
 from vmr.errors import AgentDisconnectedError, AgentError, AgentTimeoutError
 

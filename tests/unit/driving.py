@@ -105,7 +105,9 @@ class Drive:
         """Go on from wake to wake up to ``end``; programs end at once."""
         while True:
             plan = self.step()
-            while running := [each.entry for each in self.vm.entries.values() if each.running and each.entry.executable]:
+            while running := [
+                each.entry for each in self.vm.entries.values() if each.running and each.entry.executable
+            ]:
                 self.finish(running[0].id)
                 plan = self.step()
             wake = end if plan.wake is None else (plan.wake - ORIGIN).total_seconds()

@@ -6,10 +6,10 @@ import math
 from datetime import timedelta
 
 import pytest
-from driving import ORIGIN, Drive, entry, pause, resume
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.driving import ORIGIN, Drive, entry, pause, resume
 from vmr import events, planner
 from vmr.schedule import Entry
 from vmr.vm_state import Attempt
