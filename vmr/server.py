@@ -54,6 +54,7 @@ class EmbeddedServer:
         self._dir = server_dir.absolute()
         self._config = self._dir / "nats-server.conf"
         self._stop_seconds = 10.0
+        self._port_seconds = 5.0
 
     @property
     def url(self) -> str:
@@ -90,7 +91,7 @@ class EmbeddedServer:
         async with self._only_one_starter(timeout):
             if await self._adopt():
                 return
-            identity = self._make_identity()
+            identity = await self._make_identity()
             self._write_config(identity)
             pid = self._spawn(die_with_parent=die_with_parent)
             await self._until_ready(psutil.Process(pid), identity, timeout)
@@ -141,18 +142,27 @@ class EmbeddedServer:
         except psutil.Error:
             return False
 
-    def _make_identity(self) -> Identity:
+    async def _make_identity(self) -> Identity:
         try:
             known = read_identity(self._dir)
         except ServerNotFoundError:
             known = Identity(port=0, password=secrets.token_urlsafe(32), system_password=secrets.token_urlsafe(32))
-        if known.port and _is_free(known.port):
+        if known.port and await self._until_free(known.port):
             return known
         chosen = msgspec.structs.replace(known, port=_free_port())
         if known.port:
             _log.warning("the server's port was taken by another program", was=known.port, now=chosen.port)
         _write_private(self._dir / FILE, msgspec.json.encode(chosen))
         return chosen
+
+    async def _until_free(self, port: int) -> bool:
+        # A killed server may hold its port for a moment longer than its process seems to live.
+        deadline = time.monotonic() + self._port_seconds
+        while not _is_free(port):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_START_PAUSE)
+        return True
 
     def _write_config(self, identity: Identity) -> None:
         folder = str(self._dir)

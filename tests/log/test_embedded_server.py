@@ -131,6 +131,7 @@ async def test_a_port_taken_by_another_program_is_given_up(own: EmbeddedServer) 
         squatter.bind(("127.0.0.1", read_identity(own.folder).port))
         squatter.listen()
         taken = own.url
+        own._port_seconds = 0.1
         await own.start()
         assert own.url != taken
 

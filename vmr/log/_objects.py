@@ -92,13 +92,24 @@ class ObjectStore:
         await self._open()
         if await self._find(ref) is not None:
             return ref
+        abandoned: list[str] = []
+        try:
+            return await self._send_until_stored(content, ref, abandoned)
+        finally:
+            for subject in abandoned:
+                await self._forget(subject)
+
+    async def _send_until_stored(self, content: bytes | Path, ref: ObjectRef, abandoned: list[str]) -> ObjectRef:
         for tried in range(1, _TRIES + 1):
+            identity = uuid_utils.uuid7().hex
+            abandoned.append(self._chunk_subject(identity))
             try:
-                await self._send(content, ref)
+                await self._send(content, ref, identity)
             except _RETRIED as error:
                 _log.warning("object is sent again", sha256=ref.sha256, tried=tried, reason=str(error))
                 await self._connection.until_connected(_ACK_SECONDS)
             else:
+                abandoned.pop()
                 return ref
         raise PublishError(f"object {ref.sha256} was not stored in {_TRIES} tries: see the server's log")
 
@@ -150,26 +161,22 @@ class ObjectStore:
     def _record_subject(self, ref: ObjectRef) -> str:
         return f"$O.{self._bucket}.M.{base64.urlsafe_b64encode(ref.sha256.encode()).decode()}"
 
-    async def _send(self, content: bytes | Path, ref: ObjectRef) -> None:
-        identity = uuid_utils.uuid7().hex
-        subject = f"$O.{self._bucket}.C.{identity}"
+    def _chunk_subject(self, identity: str) -> str:
+        return f"$O.{self._bucket}.C.{identity}"
+
+    async def _send(self, content: bytes | Path, ref: ObjectRef, identity: str) -> None:
         size = min(_CHUNK, self._connection.max_payload - _ROOM)
-        try:
-            count = await self._send_chunks(content, ref, subject, size)
-            info = _Info(
-                name=ref.sha256,
-                bucket=self._bucket,
-                nuid=identity,
-                size=ref.size,
-                chunks=count,
-                digest=f"SHA-256={base64.urlsafe_b64encode(bytes.fromhex(ref.sha256)).decode()}",
-                mtime=datetime.now(UTC).isoformat(),
-                options=_Options(size),
-            )
-            await self._store(self._record_subject(ref), msgspec.json.encode(info), {"Nats-Rollup": "sub"})
-        except BaseException:
-            await self._forget(subject)
-            raise
+        info = _Info(
+            name=ref.sha256,
+            bucket=self._bucket,
+            nuid=identity,
+            size=ref.size,
+            chunks=await self._send_chunks(content, ref, self._chunk_subject(identity), size),
+            digest=f"SHA-256={base64.urlsafe_b64encode(bytes.fromhex(ref.sha256)).decode()}",
+            mtime=datetime.now(UTC).isoformat(),
+            options=_Options(size),
+        )
+        await self._store(self._record_subject(ref), msgspec.json.encode(info), {"Nats-Rollup": "sub"})
 
     async def _send_chunks(self, content: bytes | Path, ref: ObjectRef, subject: str, size: int) -> int:
         digest, count = hashlib.sha256(), 0
@@ -209,7 +216,7 @@ class ObjectStore:
         if info is None:
             raise DataError(f"object {ref.sha256} ({ref.size:,} bytes) is not in the object store of {self._db!r}")
         digest, size, count = hashlib.sha256(), 0, 0
-        feed = Feed(self._connection, self._stream, [f"$O.{self._bucket}.C.{info.nuid}"], 1, max_batch=8)
+        feed = Feed(self._connection, self._stream, [self._chunk_subject(info.nuid)], 1, max_batch=8)
         if info.chunks:
             async with aclosing(feed.batches()) as batches:
                 async for batch in batches:
