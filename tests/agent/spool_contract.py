@@ -9,7 +9,7 @@ from tests.agent.backends import Backend
 from vmr import spool
 from vmr.agent import GuestAgent
 from vmr.agent_messages import ExecStatus
-from vmr.errors import DataError
+from vmr.errors import AgentError, DataError
 from vmr.schedule import Entry
 
 
@@ -108,7 +108,10 @@ class SpoolContract:
         path = spool.attempt_file(directory, 1, "stdout")
 
         async def begun() -> bool:
-            return await probe(agent, (directory, 1)) == ["running"] and await agent.read_file(path) == b"one\n"
+            try:
+                return await probe(agent, (directory, 1)) == ["running"] and await agent.read_file(path) == b"one\n"
+            except AgentError:  # the attempt is claimed and its files are still to come
+                return False
 
         await eventually(begun)
         assert not (await agent.exec_status(pid)).exited

@@ -23,14 +23,17 @@ class Liar:
     def __init__(self, socket: Path) -> None:
         self.socket = socket
         self.answers: dict[str, Answer] = {"guest-file-open": b"1000", "guest-file-close": b"{}"}
-        self.unasked = b""
+        self.unasked: list[bytes] = []
+        self.synchronizations = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client."""
         while line := await reader.readline():
             request = json.loads(line.removeprefix(b"\xff"))
             if request["execute"] == "guest-sync-delimited":
-                writer.write(b'\xff{"return":%d}\n' % request["arguments"]["id"] + self.unasked)
+                self.synchronizations += 1
+                unasked = self.unasked.pop() if self.unasked else b""
+                writer.write(b'\xff{"return":%d}\n' % request["arguments"]["id"] + unasked)
                 continue
             answer = self.answers[request["execute"]]
             if isinstance(answer, bytes):
@@ -161,11 +164,25 @@ async def test_more_output_than_expected(liar: Liar, agent: GuestAgent) -> None:
 
 
 async def test_an_agent_that_talks_unasked(liar: Liar, agent: GuestAgent) -> None:
-    """One that cannot be brought into step is given up, with the reason."""
-    liar.unasked = b'{"return":{}}\n'
+    """One that does it once is brought into step; one that does not stop is given up, with the reason."""
+    liar.answers["guest-ping"] = b"{}"
+    liar.unasked = [b"x"] * 2
+    await agent.sync()
+    await agent.ping()
+    assert liar.synchronizations == 4  # when connecting, when told to, and twice for the two interruptions
+    liar.unasked = [b"x"] * 9
     await agent.sync()
     with pytest.raises(GuestError, match="nobody asked for"):
         await agent.ping()
+
+
+async def test_a_shutdown_that_is_answered(liar: Liar, agent: GuestAgent) -> None:
+    """Whatever an agent says to it, it is about to go: the next command synchronizes first."""
+    liar.answers |= {"guest-shutdown": b"{}", "guest-ping": b"{}"}
+    await agent.shutdown()
+    before = liar.synchronizations
+    await agent.ping()
+    assert liar.synchronizations == before + 1
 
 
 async def test_an_agent_that_says_nothing(liar: Liar, agent: GuestAgent) -> None:

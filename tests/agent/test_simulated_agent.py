@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.agent_contract import EVERY_BYTE, AgentContract, eventually, shell
+from tests.agent.agent_contract import EVERY_BYTE, AgentContract, ask, eventually, send_and_leave, shell
 from tests.agent.backends import SimulatedAgent
 from tests.agent.spool_contract import SpoolContract, directory, launch, probe, put_script, run
 from vmr import spool
@@ -157,6 +157,60 @@ class TestPower:
         assert abs(await agent.get_time() / 1e9 - time.time()) < 5
         await agent.set_user_password("root", "pässword")
         assert backend.guest.agent.passwords == {"root": "pässword"}
+
+
+class TestMachineSocket:
+    """The socket of a virtual machine, which outlives agents and boots."""
+
+    @pytest.fixture(autouse=True)
+    def machine(self, backend: SimulatedAgent) -> None:
+        """Make it one."""
+        backend.guest.machine.behaviour = Behaviour(boot_seconds=0.05, socket="machine")
+
+    async def test_a_reboot_is_no_end(self, agent: GuestAgent) -> None:
+        """The connection stays; what is sent meanwhile is answered after the boot."""
+        before = await agent.read_file("/proc/sys/kernel/random/boot_id")
+        await agent.shutdown("reboot")
+        assert agent.connected
+        await agent.wait_until_answers(5)
+        assert await agent.read_file("/proc/sys/kernel/random/boot_id") != before
+
+    async def test_an_agent_that_dies_loses_one_command(self, agent: GuestAgent, backend: SimulatedAgent) -> None:
+        """There is no end of the connection to notice: a time-out, and then the next agent."""
+        backend.kill()
+        with pytest.raises(AgentTimeoutError):
+            await agent.ping(0.05)
+        await agent.ping()
+        assert agent.connected
+
+    async def test_what_a_client_left_unread_meets_the_next(self, agent: GuestAgent, backend: SimulatedAgent) -> None:
+        """A reply that nobody waited for is not taken for an answer to the next client."""
+        await agent.close()
+        backend.guest.files.create("/root/long", data=bytes(1_000_000))
+        backend.stop()
+        opening, reading = (
+            b'{"execute":"guest-file-open","arguments":{"path":"/root/long"}}\n',
+            b'{"execute":"guest-file-read","arguments":{"handle":1000,"count":1000000}}\n',
+        )
+        await asyncio.to_thread(send_and_leave, backend.socket, opening + reading)
+        await asyncio.sleep(0.02)
+        backend.resume()
+        received: list[bytes] = await asyncio.to_thread(ask, backend.socket, b'{"execute":"guest-ping"}\n', 3)
+        assert [len(line) > 1_000_000 for line in received] == [False, True, False]
+        backend.stop()
+        await asyncio.to_thread(send_and_leave, backend.socket, reading)
+        await asyncio.sleep(0.02)
+        backend.resume()
+        await agent.connect()
+        assert await agent.call("guest-file-seek", {"handle": 1000, "offset": 7, "whence": 0}) == {
+            "position": 7,
+            "eof": False,
+        }
+
+    async def test_a_powerdown_closes_it(self, agent: GuestAgent) -> None:
+        """The machine's process has ended."""
+        await agent.shutdown("powerdown")
+        assert not agent.connected
 
 
 class TestFaults:

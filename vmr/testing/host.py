@@ -39,11 +39,11 @@ class _Client(asyncio.Protocol):
 
     def __init__(self, port: _Port) -> None:
         self._port = port
-        self.transport: asyncio.Transport | None = None
+        self.socket: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.socket = transport
         self._port.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -56,7 +56,7 @@ class _Client(asyncio.Protocol):
 class _Port:
     """The socket of one guest: its clients, its delayed answers, its restarts."""
 
-    __slots__ = ("_answers", "_clients", "_clock", "_server", "_tasks", "guest", "path")
+    __slots__ = ("_answers", "_clients", "_clock", "_early", "_server", "_tasks", "_unread", "guest", "path")
 
     def __init__(self, guest: SimulatedGuest, path: Path, clock: Clock) -> None:
         self.guest = guest
@@ -65,7 +65,20 @@ class _Port:
         self._clients: list[_Client] = []
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._answers: deque[tuple[float, bytes]] = deque()
+        self._answers: deque[tuple[float, bytes, _Client | None]] = deque()
+        self._early = b""  # requests to a machine that is booting
+        self._unread = b""  # replies to a client that had left
+
+    @property
+    def _in_machine(self) -> bool:
+        return self.guest.machine.behaviour.socket == "machine"
+
+    @property
+    def _client(self) -> _Client | None:
+        return self._clients[0] if self._clients else None
+
+    def _up(self) -> bool:
+        return self.guest.state == "running"
 
     async def open(self) -> None:
         self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Client(self), str(self.path))
@@ -77,53 +90,59 @@ class _Port:
             self._server = None
             self.path.unlink(missing_ok=True)
         for client in tuple(self._clients):
-            assert client.transport is not None
-            client.transport.abort()
+            client.socket.abort()
         self._answers.clear()
+        self._early = self._unread = b""
         for task in tuple(self._tasks):
             if task is not asyncio.current_task():
                 task.cancel()
 
     def add(self, client: _Client) -> None:
         self._clients.append(client)
-        if len(self._clients) > 1:
-            assert client.transport is not None
-            client.transport.pause_reading()
+        if client is self._client:
+            self._greet(client)
+        else:
+            client.socket.pause_reading()
 
     def remove(self, client: _Client) -> None:
-        first = client is self._clients[0]
-        self._clients.remove(client)
-        if first and self._clients:
-            following = self._clients[0].transport
-            assert following is not None
-            if not following.is_closing():
-                following.resume_reading()
+        place = self._clients.index(client)
+        del self._clients[place]
+        if place == 0 and self._clients and not self._clients[0].socket.is_closing():
+            self._clients[0].socket.resume_reading()
+            self._greet(self._clients[0])
+
+    def _greet(self, client: _Client) -> None:
+        client.socket.write(self._unread)
+        self._unread = b""
 
     def receive(self, data: bytes) -> None:
+        if not self._up():
+            self._early += data
+            return
         for answer in self.guest.receive(data):
             self.answer(answer)
-        if self.guest.state != "running":
-            self._spawn(self._restart())
+        if not self._up():
+            self._spawn(self.restart())
 
     def answer(self, answer: Answer) -> None:
         if answer.delay <= 0 and not self._answers:
-            self._send(answer.data)
+            self._send(answer.data, self._client)
             return
-        self._answers.append((self._clock.monotonic() + answer.delay, answer.data))
+        self._answers.append((self._clock.monotonic() + answer.delay, answer.data, self._client))
         if len(self._answers) == 1:
             self._spawn(self._send_later())
 
-    def _send(self, data: bytes) -> None:
-        if self._clients:
-            transport = self._clients[0].transport
-            assert transport is not None
-            transport.write(data)
+    def _send(self, data: bytes, asker: _Client | None) -> None:
+        if self._client is None and self._in_machine:
+            self._unread += data
+        elif self._client is not None and (self._in_machine or self._client is asker):
+            self._client.socket.write(data)
 
     async def _send_later(self) -> None:
         while self._answers:
-            due, data = self._answers[0]
+            due, data, asker = self._answers[0]
             await self._clock.sleep(due - self._clock.monotonic())
-            self._send(data)
+            self._send(data, asker)
             self._answers.popleft()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -132,15 +151,19 @@ class _Port:
         task.add_done_callback(self._tasks.discard)
 
     async def _restart(self) -> None:
-        """Do what a guest's end means for its socket: it closes; after a reboot, or a new agent, it is there again."""
-        await self.close()
+        """Do what the end of an agent, or of its guest, means for the socket."""
+        if not self._in_machine or self.guest.state == "off":
+            await self.close()
         if self.guest.state == "rebooting":
             await self._clock.sleep(self.guest.machine.behaviour.boot_seconds)
             self.guest.boot()
         elif self.guest.state == "dead":
             self.guest.restart_agent()
-        if self.guest.state == "running":
-            await self.open()
+        if self._up():
+            if self._server is None:
+                await self.open()
+            early, self._early = self._early, b""
+            self.receive(early)
 
 
 class SimulatedHost:
@@ -199,9 +222,11 @@ class SimulatedHost:
         await port.open()
 
     async def reset(self, name: str) -> None:
-        """Reboot a guest at once and unasked, as its reset button does."""
-        await self.power_off(name)
-        await self.power_on(name)
+        """Reboot a guest unasked, as its reset button does; return when its agent answers again."""
+        port = self._ports[name]
+        port.guest.machine.power_off()
+        port.guest.state = "rebooting"
+        await port.restart()
 
 
 def _allow_open_files(guests: int) -> None:

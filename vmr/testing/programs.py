@@ -82,12 +82,16 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             that fits is taken. What fits none is what the simulated shell makes of it, or ends at once with exit code 0.
         latency: seconds by which the agent delays every reply.
         boot_seconds: how long a reboot takes before the agent answers again.
+        socket: ``process`` closes it whenever the agent ends, as that of an agent in a namespace does; ``machine`` keeps it open until the
+            power is off, as a virtual machine does: a reboot is no end of the connection, requests wait for the agent, and replies
+            to a client that has left reach the next one.
 
     """
 
     programs: Mapping[str, SimulatedProgram] = {}
     latency: _Seconds = 0.0
     boot_seconds: _Seconds = 0.0
+    socket: Literal["process", "machine"] = "process"
 
     def find(self, command_line: str, entry: str = "") -> SimulatedProgram | None:
         """Return the program for a command line, or for ``entry``, its ``<time>/<name>`` in the spool; None when no pattern fits."""
