@@ -11,19 +11,23 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import duckdb
+import structlog
 
 from vmr import read_model
 from vmr.cursor import CursorWatch
 from vmr.errors import DataError
 from vmr.event_columns import columns_of, insert
-from vmr.events import OutputCaptured, Recorded
+from vmr.events import Recorded
 from vmr.projections import load_projections
+from vmr.sql_guard import lock_down
 
-_MOST_EVENTS: Final = 20_000
-_MOST_BYTES: Final = 64 * 1024 * 1024
+if TYPE_CHECKING:
+    from vmr.log import AsyncLog
+
+logger = structlog.get_logger(__name__)
 
 
 class EventSource(Protocol):
@@ -88,13 +92,42 @@ class Projector:
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """Return a connection to the same read model, for reading in another thread."""
-        connection = self._connection.cursor()
-        connection.execute("SET TimeZone = 'UTC'")
-        return connection
+        return self._connection.cursor()
+
+    def lock_down(self) -> None:
+        """Close the database to files, extensions and changes of its configuration, for every reader, for good."""
+        lock_down(self._connection)
+
+    def event_id(self, sequence: int) -> str | None:
+        """Return the id of the event at ``sequence``; None when the read model does not have it."""
+        rows = self._connection.execute("SELECT id FROM events WHERE seq = ?", [sequence]).fetchall()
+        return rows[0][0] if rows else None
 
     def close(self) -> None:
         """Close the read model."""
         self._connection.close()
+
+
+async def open_projector(log: AsyncLog, path: Path) -> Projector:
+    """Return a projector with its read model at ``path``, thrown away first when it is of another log than ``log``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    projector = Projector(path)
+    if await _belongs(projector, log):
+        return projector
+    logger.warning("the read model is of another log and is made anew", path=str(path), cursor=projector.cursor)
+    projector.close()
+    for file in (path, path.with_name(f"{path.name}.wal")):
+        file.unlink(missing_ok=True)
+    return Projector(path)
+
+
+async def _belongs(projector: Projector, log: AsyncLog) -> bool:
+    if projector.cursor == 0:
+        return True
+    found = [
+        record.event.id async for batch in log.read(start=projector.cursor, stop=projector.cursor) for record in batch
+    ]
+    return found == [projector.event_id(projector.cursor)]
 
 
 async def run_projector(source: EventSource, projector: Projector, watch: CursorWatch | None = None) -> None:
@@ -102,46 +135,10 @@ async def run_projector(source: EventSource, projector: Projector, watch: Cursor
 
     What comes while a batch is folded makes the next batch: one event at a time when it is quiet, thousands when it is not.
     """
-    inbox = _Inbox()
     watch = watch or CursorWatch()
     watch.advance(projector.cursor)
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, thread_name_prefix="projector") as thread:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(inbox.fill(source.follow(start=projector.cursor + 1)))
-            while True:
-                batch = await inbox.take()
-                await loop.run_in_executor(thread, projector.apply, batch)
-                watch.advance(projector.cursor)
-
-
-class _Inbox:
-    """Events that wait for the projector: bounded in number and in bytes of output."""
-
-    def __init__(self) -> None:
-        self._records: list[Recorded] = []
-        self._bytes = 0
-        self._changed = asyncio.Condition()
-
-    async def fill(self, batches: AsyncIterator[list[Recorded]]) -> None:
-        async for batch in batches:
-            async with self._changed:
-                await self._changed.wait_for(self._has_room)
-                self._records.extend(batch)
-                self._bytes += sum(_weight(record) for record in batch)
-                self._changed.notify_all()
-
-    def _has_room(self) -> bool:
-        return len(self._records) < _MOST_EVENTS and self._bytes < _MOST_BYTES
-
-    async def take(self) -> list[Recorded]:
-        async with self._changed:
-            await self._changed.wait_for(lambda: bool(self._records))
-            taken, self._records, self._bytes = self._records, [], 0
-            self._changed.notify_all()
-        return taken
-
-
-def _weight(record: Recorded) -> int:
-    body = record.event.body
-    return body.size if isinstance(body, OutputCaptured) else 0
+        async for batch in source.follow(start=projector.cursor + 1):
+            await loop.run_in_executor(thread, projector.apply, batch)
+            watch.advance(projector.cursor)

@@ -46,7 +46,7 @@ def open_database(path: Path | str, *, threads: int) -> duckdb.DuckDBPyConnectio
                 f"read model {path} is open in another process; stop that projector first (`vmr status`)"
             ) from error
         raise DataError(f"read model {path} cannot be opened: {error}; delete it, the log has it all") from error
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
     return connection
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from histories import FAMILIES, histories
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tables import contents, empty
 
+from tests.readmodel.histories import FAMILIES, histories
+from tests.readmodel.tables import contents, empty
 from vmr.events import BODY_TYPES, KnownBody, Recorded
 from vmr.projector import Projector
 

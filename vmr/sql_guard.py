@@ -1,0 +1,127 @@
+"""SQL from people, kept to reading.
+
+Three fences, each enough by itself for what it is for: only one statement, and of a kind that reads, is let through; it runs in a
+transaction that cannot write; and DuckDB itself is closed to files, the network and changes of its configuration. What remains is
+time, memory and rows, which have limits. It runs in a process of its own, apart from the projector that others depend on.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import duckdb
+
+from vmr.answers import Select, read
+from vmr.errors import DataError, QueryError
+from vmr.query import Answer
+
+MOST_ROWS: Final = 100_000
+_MEMORY: Final = "1GB"
+_SPILL: Final = "4GB"
+_LOCKS: Final = (
+    "SET python_enable_replacements = false",
+    "SET allow_community_extensions = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    f"SET memory_limit = '{_MEMORY}'",
+    f"SET max_temp_directory_size = '{_SPILL}'",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+_READING: Final = "SELECT, WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE and EXPLAIN"
+
+
+def lock_down(connection: duckdb.DuckDBPyConnection) -> None:
+    """Close the database of ``connection`` to files, extensions, the network and changes of its configuration, for good."""
+    for statement in _LOCKS:
+        connection.execute(statement)
+
+
+def check_statement(sql: str) -> Select:
+    """Return the one statement in ``sql`` if it reads; raise `QueryError`, saying what is allowed, otherwise."""
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        raise QueryError(str(error)) from error
+    if len(statements) != 1:
+        raise QueryError(f"{len(statements)} statements: send exactly one at a time")
+    statement = statements[0]
+    if statement.type == duckdb.StatementType.EXPLAIN:
+        return _Explain(statement.query)
+    if statement.type != duckdb.StatementType.SELECT:
+        raise QueryError(f"{statement.type.name} is not allowed: SQL only reads here; use {_READING}")
+    return Select(statement.query.rstrip().rstrip(";"))
+
+
+class _Explain(Select):
+    """EXPLAIN gives text already, and is not allowed inside another statement."""
+
+    def wrapped(
+        self, connection: duckdb.DuckDBPyConnection, params: Any
+    ) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+        return self.sql.rstrip().rstrip(";"), ("explain_key", "explain_value"), ("VARCHAR", "VARCHAR")
+
+
+def answer(
+    connection: duckdb.DuckDBPyConnection, sql: str, params: dict[str, Any] | None = None, limit: int = MOST_ROWS
+) -> Answer:
+    """Return the answer of ``sql``, of at most ``limit`` rows (and never more than `MOST_ROWS`).
+
+    Raises `QueryError` when it is not one statement that reads, or cannot be answered.
+    """
+    select = check_statement(sql)
+    if isinstance(select, _Explain):
+        return read(connection, select, params)
+    return read(connection, select, params, max(0, min(limit, MOST_ROWS)))
+
+
+class OfflineReader:
+    """SQL on a read model's file while no server and no projector runs: the same fences, the same answers."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = duckdb.connect(str(path), read_only=True)
+        except duckdb.Error as error:
+            raise DataError(f"read model {path} cannot be opened for reading: {error}") from error
+        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        lock_down(self._connection)
+
+    def sql(
+        self, sql: str, params: dict[str, Any] | None = None, *, limit: int = MOST_ROWS, timeout: float = 60.0
+    ) -> Answer:
+        """Return the answer of ``sql``; raise `QueryError` when it is refused or takes longer than ``timeout`` seconds."""
+        timer = threading.Timer(timeout, self._connection.interrupt)
+        timer.start()
+        try:
+            return answer(self._connection, sql, params, limit)
+        except QueryError as error:
+            if isinstance(error.__cause__, duckdb.InterruptException):
+                raise QueryError(
+                    f"the answer took longer than {timeout:g} s: ask for less, or allow more time"
+                ) from error
+            raise
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_offline(path: Path | str) -> OfflineReader:
+    """Open the read model at ``path`` for reading; raise `DataError` when it is not there, in use, or not a read model."""
+    found = Path(path)
+    if not found.is_file():
+        raise DataError(f"no read model at {found}: nothing has been recorded there yet; `vmr up` makes one")
+    return OfflineReader(found)

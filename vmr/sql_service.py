@@ -1,0 +1,99 @@
+"""SQL from people over request-reply: a process with a read model of its own, served on ``vmrq.<db>.sql``.
+
+It follows the log with the same folds as the projector into a file of its own, so that no statement, however heavy, holds up the
+answers that an experiment depends on. `vmr.sql_guard` says what a statement may do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+import msgspec
+import structlog
+
+from vmr import sql_guard
+from vmr.answers import Readers
+from vmr.cursor import CursorWatch
+from vmr.errors import QueryError
+from vmr.log import AsyncLog
+from vmr.projector import open_projector, run_projector
+from vmr.query import Question, encode_answer
+from vmr.query_service import Endpoints, Parts, wait_for
+from vmr.settings import Settings
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+QUERY: Final = "sql"
+DESCRIPTION: Final = "One SQL statement that reads: params sql, limit (rows) and values (of its named parameters)"
+READ_MODEL: Final = "sql.duckdb"
+_HEADERS_ROOM: Final = 1024
+_READERS: Final = 2
+
+log = structlog.get_logger(__name__)
+
+
+class SqlParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a question to ``sql`` says.
+
+    Attributes:
+        sql: the statement.
+        limit: at most so many rows.
+        values: values of the statement's named parameters.
+
+    """
+
+    sql: str
+    limit: int = sql_guard.MOST_ROWS
+    values: dict[str, Any] | None = None
+
+
+class SqlService:
+    """SQL on one locked-down read model, served on one connection."""
+
+    def __init__(self, client: Client, db: str, readers: Readers, watch: CursorWatch) -> None:
+        self._client = client
+        self._db = db
+        self._readers = readers
+        self._watch = watch
+        self._endpoints = Endpoints(client)
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        await self._endpoints.start("vmr-sql", self._db, {QUERY: DESCRIPTION}, self._answer)
+
+    async def stop(self) -> None:
+        """Stop serving; statements that are running are interrupted."""
+        await self._endpoints.stop()
+
+    async def _answer(self, name: str, question: Question) -> Parts:
+        try:
+            asked = msgspec.convert(question.params, SqlParameters)
+        except msgspec.ValidationError as error:
+            raise QueryError(f"parameters of {name}: {error}; send sql, and if need be limit and values") from error
+        within = await wait_for(self._watch, question)
+        limit = self._client.max_payload - _HEADERS_ROOM
+
+        def work(connection: duckdb.DuckDBPyConnection) -> Parts:
+            return encode_answer(sql_guard.answer(connection, asked.sql, asked.values, asked.limit), limit)
+
+        return await self._readers.run(work, within=within)
+
+
+async def main(settings: Settings) -> None:
+    """Keep a read model of ``settings.db`` of its own up to date and answer SQL on it, until cancelled."""
+    async with await AsyncLog.connect(settings, producer="sql") as source:
+        projector = await open_projector(source, settings.database_dir / READ_MODEL)
+        projector.lock_down()
+        watch = CursorWatch()
+        readers = Readers([projector.reader() for _ in range(_READERS)])
+        service = SqlService(source.connection.client, settings.db, readers, watch)
+        try:
+            await service.start()
+            log.info("SQL is up", db=settings.db, cursor=projector.cursor)
+            await run_projector(source, projector, watch)
+        finally:
+            await service.stop()
+            readers.close()
+            projector.close()
