@@ -150,7 +150,7 @@ class _Port:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _restart(self) -> None:
+    async def restart(self) -> None:
         """Do what the end of an agent, or of its guest, means for the socket."""
         if not self._in_machine or self.guest.state == "off":
             await self.close()
