@@ -27,6 +27,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "state": "state",
     "time": "current_time",
     "ip": "control_ip",
+    "reason": "state_reason",
+    "agent": "agent_path",
 }
 _DEFAULT_FIELDS: Final = ("state", "time")
 _STYLES: Final = {
@@ -119,10 +121,10 @@ def mix_table(counts: Sequence[tuple[str, int]]) -> Table:
 
 async def _vms(settings: Settings) -> list[dict[str, Any]]:
     async with connect_async(settings=settings, create=False) as log:
-        return await _ask(log, None)
+        return await _ask(log, await log.last_sequence())
 
 
-async def _ask(log: AsyncLog, after: int | None) -> list[dict[str, Any]]:
+async def _ask(log: AsyncLog, after: int) -> list[dict[str, Any]]:
     answer = await log.query("vms", after=after)
     return answer.records()
 
