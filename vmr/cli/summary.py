@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from rich.markup import escape
-
 from vmr.cli.output import console, table, visible
 from vmr.errors import VmrError
 from vmr.log import AsyncLog
@@ -45,9 +43,11 @@ async def print_summary(log: AsyncLog, run: Run, finished: Finished) -> None:
     """Print how the run ended, what each VM ran, where the record is, and three questions to ask next."""
     out = console()
     total = sum((counts(vm) for vm in finished.state.vms), Counts())
-    out.print(f"\n[bold]{escape(visible(run.experiment.name))}[/bold]: {_ENDINGS[finished.outcome]}", highlight=False)
+    out.print(
+        f"\n{visible(run.experiment.name)}: {_ENDINGS[finished.outcome]}", style="bold", markup=False, highlight=False
+    )
     for vm in finished.state.failed():
-        out.print(f"  VM {escape(visible(vm.name))} failed: {escape(visible(vm.reason))}", style="red", highlight=False)
+        out.print(f"  VM {visible(vm.name)} failed: {visible(vm.reason)}", style="red", markup=False, highlight=False)
     try:
         answer = await log.query("attempts", after=finished.sequence, timeout=60.0)
         rows = list(_rows(answer.records(), finished))
