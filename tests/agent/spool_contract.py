@@ -102,7 +102,7 @@ class SpoolContract:
 
     async def test_output_can_be_read_while_it_is_written(self, agent: GuestAgent, directory: str) -> None:
         """A running attempt is seen as running, its first lines are in its file, the rest follows."""
-        await put_script(agent, directory, "echo", "one; sleep 0.5; echo two")
+        await put_script(agent, directory, "echo", "one; sleep 1; echo two")
         command = spool.launch(directory, 1)
         pid = await agent.exec(command.path, command.arguments)
         path = spool.attempt_file(directory, 1, "stdout")

@@ -110,3 +110,26 @@ def test_two_guests_share_nothing() -> None:
     one.files.create("/root/x", data=b"x")
     assert not other.files.exists("/root/x")
     assert one.machine.boot_id != other.machine.boot_id
+
+
+def test_a_boot_begins_with_no_process() -> None:
+    """What ran is gone, and process ids begin again, so that an old one may name another program."""
+    machine = SimulatedGuest().machine
+    old = machine.begin(SimulatedProgram(duration=math.inf))
+    assert machine.alive(old)
+    before = machine.boot_id
+    machine.boot()
+    assert not machine.alive(old)
+    assert machine.boot_id != before
+    assert machine.begin(SimulatedProgram(duration=math.inf)) == old
+    assert machine.alive(old)
+
+
+def test_requests_in_pieces_are_one_request() -> None:
+    """The agent answers when the line is complete, and each line once."""
+    guest = SimulatedGuest()
+    assert guest.receive(b'{"execute":"guest-') == []
+    assert [answer.data for answer in guest.receive(b'ping"}\n{"execute":"guest-sync","arguments":{"id":5}}\n{')] == [
+        b'{"return":{}}\n',
+        b'{"return":5}\n',
+    ]
