@@ -30,6 +30,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "reason": "state_reason",
     "agent": "agent_path",
 }
+_HEADINGS: Final = {"ip": "IP", "uuid": "UUID"}
 _DEFAULT_FIELDS: Final = ("state", "time")
 _STYLES: Final = {
     "configured": "green",
@@ -62,7 +63,7 @@ def list_vms(
         print_rows(shown, [[_value(vm, field) for field in shown] for vm in rows], form)
         return
     cells = [[_shown(vm, field) for field in shown] for vm in rows]
-    print_rows([field.capitalize() for field in shown], cells, title="Current VMs")
+    print_rows([_HEADINGS.get(field, field.capitalize()) for field in shown], cells, title="Current VMs")
     typer.echo(f"Found {len(rows)} VMs")
 
 
