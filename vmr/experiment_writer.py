@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -42,8 +43,8 @@ def to_yaml(experiment: Experiment, base: Path | None = None) -> str:
 def _plain(value: Any) -> Any:
     """Return ``value`` as plain data without the fields that have their default."""
     if isinstance(value, msgspec.Struct):
-        fields = [(field, getattr(value, field.name)) for field in msgspec.structs.fields(value)]
-        return {field.encode_name: _plain(item) for field, item in fields if item != _default(field)}
+        given = {name: (getattr(value, name), default) for name, default in _defaults(type(value)).items()}
+        return {name: _plain(item) for name, (item, default) in given.items() if item != default}
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -51,9 +52,12 @@ def _plain(value: Any) -> Any:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
-def _default(field: msgspec.structs.FieldInfo) -> Any:
-    factory = field.default_factory
-    return field.default if factory is msgspec.NODEFAULT else factory()
+@cache
+def _defaults(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the default of each field, once per type: asking msgspec takes longer than writing a whole entry."""
+    factories = {field.name: field.default_factory for field in msgspec.structs.fields(kind)}
+    defaults = {field.name: field.default for field in msgspec.structs.fields(kind)}
+    return {name: defaults[name] if make is msgspec.NODEFAULT else make() for name, make in factories.items()}
 
 
 def _folder(folder: Path, base: Path) -> str:
