@@ -28,8 +28,9 @@ import structlog
 
 from vmr import contract
 from vmr.errors import InvalidInputError, LogUnavailableError, ServerNotFoundError
-from vmr.log._connection import Address, Connection
+from vmr.log._connection import Connection
 from vmr.log._identity import FILE, Identity, read_identity
+from vmr.log._wire import Address
 
 _log = structlog.get_logger(__name__)
 _HOST: Final = "127.0.0.1"
@@ -224,7 +225,7 @@ async def _answers(identity: Identity) -> bool:
     try:
         connection = await Connection.open(address, name="vmr probe")
         try:
-            await connection.api("INFO", answer=dict[str, Any], timeout=2.0)
+            await connection.api("INFO", answer=dict[str, Any], timeout=2.0, patience=0.0)
         finally:
             await connection.close()
     except LogUnavailableError:

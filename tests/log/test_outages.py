@@ -22,8 +22,8 @@ from vmr.errors import (
 )
 from vmr.events import VmAdded
 from vmr.log import AsyncLog, read_identity
-from vmr.log._connection import ConnectionLostError
 from vmr.log._publisher import Publisher
+from vmr.log._wire import ConnectionLostError
 from vmr.server import EmbeddedServer, find_executable
 from vmr.settings import Settings
 
@@ -118,14 +118,17 @@ async def test_an_idle_follower_wakes_up_after_a_restart(own: EmbeddedServer) ->
 async def test_publishing_without_a_server_ends_with_an_error(own: EmbeddedServer) -> None:
     """Retries are bounded; the error says that the events may or may not be stored."""
     async with await AsyncLog.connect(Settings(home=own.folder.parent)) as log:
-        log._publisher._patience = 0.5
+        log._publisher._writer.patience = 0.5
         await own.stop()
         began = time.monotonic()
-        with pytest.raises(PublishError, match=r"not acknowledged within 0\.5 s and may or may not be stored"):
+        with pytest.raises(
+            PublishError, match=r"1 event\(s\) not acknowledged within 0\.5 s, may or may not be stored"
+        ):
             await log.pause()
         assert 0.3 < time.monotonic() - began < 3.0
         await own.start(die_with_parent=True)
-        assert await log.resume() == 1
+        # What was on its way when the server went may arrive late, as the error says.
+        assert await log.resume() in {1, 2}
 
 
 async def test_a_batch_that_landed_unheard_answers_with_its_sequences(own: EmbeddedServer) -> None:

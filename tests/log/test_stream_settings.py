@@ -9,8 +9,9 @@ import pytest
 from vmr.errors import LogUnavailableError, PublishError
 from vmr.events import VmStateSet
 from vmr.log import AsyncLog
-from vmr.log._connection import Address, ApiRefusedError, Connection
+from vmr.log._connection import Connection
 from vmr.log._stream import StreamInfo, definition, differences, stream_info
+from vmr.log._wire import Address, ApiRefusedError
 from vmr.settings import Settings
 
 

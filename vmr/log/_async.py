@@ -33,13 +33,15 @@ from vmr.events import (
     VmTimeTicked,
     new_event,
 )
-from vmr.log._connection import Address, Connection
+from vmr.log._connection import Connection
 from vmr.log._events import to_message, to_messages, to_recorded
 from vmr.log._feed import Feed
 from vmr.log._objects import ObjectStore
 from vmr.log._power import power_safe
-from vmr.log._publisher import Outgoing, Publisher
+from vmr.log._publisher import Publisher
 from vmr.log._stream import open_stream, stream_info
+from vmr.log._wire import Address
+from vmr.log._writer import Outgoing
 from vmr.query import Answer, ask
 from vmr.schedule import Entry, ObjectRef, check_entry
 from vmr.settings import Settings, load_settings

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
@@ -22,76 +22,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from vmr.errors import CredentialError, JetStreamMissingError, LogUnavailableError, ServerNotFoundError
-from vmr.log._identity import read_identity
-from vmr.settings import Settings
+from vmr.errors import JetStreamMissingError, LogUnavailableError
+from vmr.log._wire import Address, ApiError, ApiRefusedError, ConnectionLostError, NoAnswerError, NobodyListensError
 
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 _CONNECT_SECONDS: Final = 5.0
 _API: Final = "$JS.API"
-
-
-class ConnectionLostError(LogUnavailableError):
-    """The server went away before it answered; the request may or may not have been done."""
-
-
-class NoAnswerError(LogUnavailableError):
-    """The server did not answer in time; the request may or may not have been done."""
-
-
-class NobodyListensError(LogUnavailableError):
-    """Nobody listens on the subject of a request."""
-
-
-class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a server is, and who asks."""
-
-    servers: tuple[str, ...]
-    user: str | None = None
-    password: str | None = None
-    credentials: Path | None = None
-    ca: Path | None = None
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Address:
-        """Return the address of the server that ``settings`` name."""
-        if settings.url is None:
-            identity = read_identity(settings.server_dir)
-            return cls(servers=(identity.url,), user=identity.user, password=identity.password)
-        servers = tuple(part.strip() for part in settings.url.split(",") if part.strip())
-        return cls(servers=servers, credentials=settings.credentials, ca=settings.ca)
-
-    def options(self) -> dict[str, Any]:
-        """Return nats-py's options for this address."""
-        options: dict[str, Any] = {"servers": list(self.servers)}
-        if self.user is not None:
-            options |= {"user": self.user, "password": self.password}
-        if self.credentials is not None:
-            options["user_credentials"] = str(self.credentials)
-        if self.ca is not None or any(server.startswith("tls://") for server in self.servers):
-            options["tls"] = ssl.create_default_context(cafile=None if self.ca is None else str(self.ca))
-        return options
-
-    def __str__(self) -> str:
-        # A password in an address is nobody's business.
-        return ", ".join(server.rpartition("@")[2] or server for server in self.servers)
-
-
-class ApiError(msgspec.Struct, frozen=True):
-    """What JetStream says when it refuses."""
-
-    code: int
-    err_code: int = 0
-    description: str = ""
-
-
-class ApiRefusedError(LogUnavailableError):
-    """JetStream refused a request of its interface."""
-
-    def __init__(self, what: str, error: ApiError) -> None:
-        super().__init__(f"{what}: {error.description} ({error.err_code})")
-        self.error = error
 
 
 class _Outcome(msgspec.Struct, frozen=True):
@@ -157,29 +94,12 @@ class Connection:
                 )
         except (OSError, TimeoutError, nats.errors.Error, ssl.SSLError, ImportError, ValueError) as error:
             await self._discard()
-            raise self._explain(failures[-1] if failures else error) from error
+            raise self.address.explain(failures[-1] if failures else error) from error
         dialling = False
 
     async def _discard(self) -> None:
         with contextlib.suppress(OSError, nats.errors.Error, AssertionError):
             await self.client.close()
-
-    def _explain(self, error: Exception) -> LogUnavailableError:
-        text = str(error).lower()
-        if "authorization" in text or "authentication" in text:
-            return CredentialError(
-                f"the server at {self.address} does not accept the credential: check VMR_CREDENTIALS or the address"
-            )
-        if isinstance(error, ImportError):
-            return CredentialError(f"a credentials file needs one more package ({error}): pip install nkeys")
-        if isinstance(error, FileNotFoundError):
-            return CredentialError(f"{error.filename} does not exist: check VMR_CREDENTIALS and VMR_CA")
-        if isinstance(error, ssl.SSLError):
-            return LogUnavailableError(f"no TLS with {self.address}: {error}; check VMR_CA")
-        return ServerNotFoundError(
-            f"no server answers at {self.address} ({str(error) or type(error).__name__}): start one with `vmr up`, "
-            "or check VMR_URL"
-        )
 
     async def _on_disconnected(self) -> None:
         if self.client.is_closed:
@@ -280,11 +200,17 @@ class Connection:
             raise NobodyListensError(f"nobody listens on {subject} at {self.address}")
         return message
 
-    async def api(self, name: str, payload: Any = None, *, answer: type[_T], timeout: float = 10.0) -> _T:
-        """Ask JetStream; ``name`` is the subject after ``$JS.API.``. Raises `ApiRefusedError` and what `request` raises."""
+    async def api(
+        self, name: str, payload: Any = None, *, answer: type[_T], timeout: float = 10.0, patience: float = 15.0
+    ) -> _T:
+        """Ask JetStream something that may be asked twice; ``name`` is the subject after ``$JS.API.``.
+
+        When the connection is lost meanwhile it waits up to ``patience`` seconds for another and asks again. Raises
+        `ApiRefusedError`, `JetStreamMissingError` and what `request` raises.
+        """
         body = b"" if payload is None else msgspec.json.encode(payload)
         try:
-            message = await self.request(f"{_API}.{name}", body, timeout=timeout)
+            message = await self._request_again(f"{_API}.{name}", body, timeout, patience)
         except NobodyListensError:
             raise JetStreamMissingError(
                 f"the server at {self.address} keeps no streams: start it with JetStream (`nats-server -js`), or give "
@@ -296,6 +222,16 @@ class Connection:
         if error is not None:
             raise ApiRefusedError(name, error)
         return msgspec.json.decode(message.data, type=answer)
+
+    async def _request_again(self, subject: str, body: bytes, timeout: float, patience: float) -> Msg:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return await self.request(subject, body, timeout=timeout)
+            except ConnectionLostError:
+                if time.monotonic() >= deadline:
+                    raise
+                await self.until_connected(deadline - time.monotonic())
 
     async def close(self) -> None:
         """Close the connection; waiting requests fail."""

@@ -12,7 +12,7 @@ import structlog
 from vmr.errors import DataError, InvalidInputError
 from vmr.events import Event, KnownBody, Recorded, Unknown, decode, encode, new_event, subject_of
 from vmr.log._feed import Raw
-from vmr.log._publisher import Outgoing
+from vmr.log._writer import Outgoing
 
 _log = structlog.get_logger(__name__)
 UNREADABLE = "unreadable"

@@ -26,8 +26,9 @@ from nats.aio.subscription import Subscription
 
 from vmr import contract
 from vmr.errors import DataError, InvalidInputError, LogUnavailableError
-from vmr.log._connection import ApiRefusedError, Connection, ConnectionLostError, NoAnswerError
+from vmr.log._connection import Connection
 from vmr.log._stream import stream_info
+from vmr.log._wire import ApiRefusedError, ConnectionLostError, NoAnswerError
 
 _log = structlog.get_logger(__name__)
 _CREATE_SECONDS: Final = 60.0

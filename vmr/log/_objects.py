@@ -23,16 +23,10 @@ import structlog
 import uuid_utils
 
 from vmr.errors import DataError, InvalidInputError, LogUnavailableError, PublishError
-from vmr.log._connection import (
-    ApiError,
-    ApiRefusedError,
-    Connection,
-    ConnectionLostError,
-    NoAnswerError,
-    NobodyListensError,
-)
+from vmr.log._connection import Connection
 from vmr.log._feed import Feed
 from vmr.log._stream import open_stream
+from vmr.log._wire import ApiError, ApiRefusedError, ConnectionLostError, NoAnswerError, NobodyListensError
 from vmr.schedule import ObjectRef
 
 _log = structlog.get_logger(__name__)

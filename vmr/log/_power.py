@@ -16,8 +16,9 @@ import msgspec
 import structlog
 
 from vmr.errors import LogUnavailableError
-from vmr.log._connection import Address, Connection
+from vmr.log._connection import Connection
 from vmr.log._identity import read_identity
+from vmr.log._wire import Address
 from vmr.settings import Settings
 
 _log = structlog.get_logger(__name__)

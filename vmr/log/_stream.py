@@ -14,7 +14,8 @@ import structlog
 
 from vmr import contract
 from vmr.errors import LogUnavailableError
-from vmr.log._connection import ApiRefusedError, Connection
+from vmr.log._connection import Connection
+from vmr.log._wire import ApiRefusedError
 from vmr.subjects import check_database, stream_name
 
 _log = structlog.get_logger(__name__)
