@@ -79,20 +79,26 @@ class TestSimulatedSpool(SpoolContract):
         await eventually(over)
         assert await agent.read_file(f"{directory}/stdout") == b"done\n"
 
-    async def test_a_run_begins_with_an_empty_spool(self, agent: GuestAgent) -> None:
+    async def test_a_run_begins_with_an_empty_spool(self, agent: GuestAgent, backend: SimulatedAgent) -> None:
         """Another run's working directories are moved away, its own are kept; a program that still writes does no harm."""
         directory = spool.working_directory("1/old")
         boot = spool.parse_begin((await run(agent, spool.begin("run-1"))).stdout)
         assert boot.encode() in await agent.read_file("/proc/sys/kernel/random/boot_id")
-        await put_script(agent, directory, "sleep", "0.05; echo late")
+        slow = SimulatedProgram(duration=0.3, output=(Output("late\n", at=0.3),), reboots=1)
+        backend.guest.machine.behaviour = Behaviour({"slow": slow})
+        await put_script(agent, directory, "slow")
         command = spool.launch(directory, 1)
         await agent.exec(command.path, command.arguments)
         await run(agent, spool.begin("run-1"))
         assert await probe(agent, (directory, 1)) == ["running"]
         await run(agent, spool.begin("run-2"))
         assert await probe(agent, (directory, 1)) == ["absent"]
-        await asyncio.sleep(0.06)
-        assert await agent.read_file(f"{spool.INCOMING}/before-run-2/1/old/attempt-1/stdout") == b"late\n"
+        moved = f"{spool.INCOMING}/before-run-2/1/old/attempt-1/stdout"
+
+        async def written() -> bool:
+            return await agent.read_file(moved) == b"late\n"
+
+        await eventually(written)
 
     async def test_programs_are_what_a_test_says(self, agent: GuestAgent, backend: SimulatedAgent) -> None:
         """By name, path, command line or place in the spool; only the first attempts ask for a reboot."""
@@ -165,7 +171,7 @@ class TestMachineSocket:
     @pytest.fixture(autouse=True)
     def machine(self, backend: SimulatedAgent) -> None:
         """Make it one."""
-        backend.guest.machine.behaviour = Behaviour(boot_seconds=0.05, socket="machine")
+        backend.guest.machine.behaviour = Behaviour(boot_seconds=0.4, socket="machine")
 
     async def test_a_reboot_is_no_end(self, agent: GuestAgent) -> None:
         """The connection stays; what is sent meanwhile is answered after the boot."""
@@ -174,6 +180,15 @@ class TestMachineSocket:
         assert agent.connected
         await agent.wait_until_answers(5)
         assert await agent.read_file("/proc/sys/kernel/random/boot_id") != before
+
+    async def test_requests_wait_for_the_boot(self, agent: GuestAgent, backend: SimulatedAgent) -> None:
+        """What any client sends while the machine boots is answered when it has booted."""
+        await agent.shutdown("reboot")
+        await agent.close(0)
+        answers: list[bytes] = await asyncio.to_thread(
+            ask, backend.socket, b'{"execute":"guest-sync","arguments":{"id":7}}\n', 3
+        )
+        assert b"7" in answers[-1]
 
     async def test_an_agent_that_dies_loses_one_command(self, agent: GuestAgent, backend: SimulatedAgent) -> None:
         """There is no end of the connection to notice: a time-out, and then the next agent."""
@@ -274,6 +289,15 @@ class TestFaults:
         await agent.close(0.02)
         backend.resume()
         await agent.connect()
+
+    async def test_a_late_reply_to_a_client_that_has_left(self, agent: GuestAgent, backend: SimulatedAgent) -> None:
+        """It is lost with its connection: the next client does not get it."""
+        await agent.close()
+        backend.guest.inject(Fault("delay", "guest-sync", seconds=0.1))
+        request = b'{"execute":"guest-sync","arguments":{"id":%d}}\n'
+        await asyncio.to_thread(send_and_leave, backend.socket, request % 1)
+        await asyncio.sleep(0.02)
+        assert await asyncio.to_thread(ask, backend.socket, request % 2, 1) == [b'{"return":2}']
 
     async def test_latency_keeps_the_order(self, agent: GuestAgent, backend: SimulatedAgent) -> None:
         """Delayed replies come late and in order."""
