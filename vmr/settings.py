@@ -1,13 +1,14 @@
 """Which server, home folder and database a command or a connection uses.
 
 Each value is taken from the first place that has it: the caller's argument, the environment (``VMR_URL``, ``VMR_HOME``,
-``VMR_DB``, ``VMR_CREDENTIALS``, ``VMR_CA``), the configuration file (TOML, the same names in lower case without ``vmr_``), the
-default. The configuration file is ``$VMR_CONFIG`` or ``vmr/config.toml`` in the user's configuration folder; ``vmr status``
-prints which one was read.
+``VMR_DB``, ``VMR_CREDENTIALS``, ``VMR_CA``, ``VMR_EXPERIMENT_START_BUFFER_SEC``), the configuration file (TOML, the same names in
+lower case without ``vmr_``), the default. The configuration file is ``$VMR_CONFIG`` or ``vmr/config.toml`` in the user's
+configuration folder; ``vmr status`` prints which one was read.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ class _ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     db: str | None = None
     credentials: str | None = None
     ca: str | None = None
+    experiment_start_buffer_sec: float | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         url: address of a NATS server (``nats://…`` or ``tls://…``); None means the embedded server of ``home``.
         credentials: path of a NATS credentials file for ``url``, or None.
         ca: path of the certificate authority that signed the server's certificate, or None for the system's.
+        experiment_start_buffer_sec: seconds between the report that every VM is ready and the start which that reports.
         config_file: the configuration file that was read, or None when there is none.
 
     """
@@ -45,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
     credentials: Path | None = None
     ca: Path | None = None
+    experiment_start_buffer_sec: float = 60.0
     config_file: Path | None = None
 
     @property
@@ -89,14 +93,28 @@ def load_settings(
     found_home = pick(home, "VMR_HOME", None if file is None else file.home)
     credentials = pick(None, "VMR_CREDENTIALS", None if file is None else file.credentials)
     ca = pick(None, "VMR_CA", None if file is None else file.ca)
+    buffer = env.get("VMR_EXPERIMENT_START_BUFFER_SEC") or (None if file is None else file.experiment_start_buffer_sec)
     return Settings(
         home=Path(found_home).expanduser().absolute() if found_home else platformdirs.user_data_path("vmr"),
         db=check_database(pick(db, "VMR_DB", None if file is None else file.db) or "prod"),
         url=pick(url, "VMR_URL", None if file is None else file.url),
         credentials=Path(credentials).expanduser() if credentials else None,
         ca=Path(ca).expanduser() if ca else None,
+        experiment_start_buffer_sec=60.0 if buffer is None else _seconds(buffer),
         config_file=None if file is None else path,
     )
+
+
+def _seconds(value: str | float) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InvalidInputError(
+            f"experiment_start_buffer_sec (VMR_EXPERIMENT_START_BUFFER_SEC) is {value!r}: give seconds, 0 or more"
+        )
+    return seconds
 
 
 def _read_config(path: Path, *, required: bool) -> _ConfigFile | None:
@@ -112,5 +130,6 @@ def _read_config(path: Path, *, required: bool) -> _ConfigFile | None:
         raise InvalidInputError(f"configuration file {path}: cannot be read: {error.strerror}") from error
     except (msgspec.MsgspecError, ValueError) as error:
         raise InvalidInputError(
-            f"configuration file {path}: {error}; known keys: url, home, db, credentials, ca"
+            f"configuration file {path}: {error}; known keys: url, home, db, credentials, ca, "
+            "experiment_start_buffer_sec"
         ) from error
