@@ -124,6 +124,8 @@ async def open_projector(log: AsyncLog, path: Path) -> Projector:
 async def _belongs(projector: Projector, log: AsyncLog) -> bool:
     if projector.cursor == 0:
         return True
+    if await log.last_sequence() < projector.cursor:
+        return False
     found = [
         record.event.id async for batch in log.read(start=projector.cursor, stop=projector.cursor) for record in batch
     ]
