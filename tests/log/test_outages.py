@@ -87,7 +87,7 @@ async def test_following_over_restarts_has_no_gap_and_no_repeat(own: EmbeddedSer
         seen: list[int] = []
 
         async def follow() -> None:
-            async with aclosing(log.follow()) as batches:  # type: ignore[type-var]
+            async with aclosing(log.follow()) as batches:
                 async for batch in batches:
                     seen.extend(one.sequence for one in batch)
                     if seen[-1] >= 1500:

@@ -25,7 +25,7 @@ def vms(count: int) -> list[VmAdded]:
 async def collect(log: AsyncLog, count: int, *, start: int = 1, filters: list[str] | None = None) -> list[Recorded]:
     """Return the first ``count`` events that following yields."""
     found: list[Recorded] = []
-    async with asyncio.timeout(30), aclosing(log.follow(filters, start)) as batches:  # type: ignore[type-var]
+    async with asyncio.timeout(30), aclosing(log.follow(filters, start)) as batches:
         async for batch in batches:
             found += batch
             if len(found) >= count:

@@ -5,34 +5,15 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-import msgspec
-
-from vmr.errors import EventTooLargeError, InvalidInputError, LogUnavailableError
-from vmr.events import (
-    AgentAddress,
-    Event,
-    ExperimentCleared,
-    ExperimentLaunched,
-    ExperimentPaused,
-    ExperimentResumed,
-    ExperimentStarted,
-    KnownBody,
-    Recorded,
-    ResourceUploaded,
-    SchedulePublished,
-    VmAdded,
-    VmRemoved,
-    VmStateSet,
-    VmTimeTicked,
-    new_event,
-)
+from vmr.errors import LogUnavailableError
+from vmr.events import Event, KnownBody, Recorded, new_event
 from vmr.log._connection import Connection
 from vmr.log._events import to_message, to_messages, to_recorded
 from vmr.log._feed import Feed
@@ -40,18 +21,16 @@ from vmr.log._objects import ObjectStore
 from vmr.log._power import power_safe
 from vmr.log._publisher import Publisher
 from vmr.log._stream import open_stream, stream_info
+from vmr.log._verbs import Verbs
 from vmr.log._wire import Address
 from vmr.log._writer import Outgoing
 from vmr.query import Answer, ask
-from vmr.schedule import Entry, ObjectRef, check_entry
+from vmr.schedule import ObjectRef
 from vmr.settings import Settings, load_settings
 from vmr.subjects import stream_name
 
-DEFAULT_STORE = "vm_resources"
-Scope = Literal["vms", "schedules", "times"]
 
-
-class AsyncLog:
+class AsyncLog(Verbs):
     """The log of one database: publish, read, follow, store objects, ask the read model.
 
     Make one with `AsyncLog.connect` and use it with ``async with``, or call `close`. All methods may be called by many tasks at
@@ -171,7 +150,7 @@ class AsyncLog:
 
     async def read(
         self, filters: Sequence[str] | None = None, start: int = 1, stop: int | None = None
-    ) -> AsyncIterator[list[Recorded]]:
+    ) -> AsyncGenerator[list[Recorded], None]:
         """Yield what is recorded from sequence ``start`` to ``stop`` (default: the last one now), in order, in batches.
 
         ``filters`` are subjects (see `vmr.events.subject_of` and ``streams/subjects.md``), wildcards allowed, thousands if need be.
@@ -183,7 +162,9 @@ class AsyncLog:
                 async for batch in batches:
                     yield [to_recorded(raw) for raw in batch]
 
-    async def follow(self, filters: Sequence[str] | None = None, start: int = 1) -> AsyncIterator[list[Recorded]]:
+    async def follow(
+        self, filters: Sequence[str] | None = None, start: int = 1
+    ) -> AsyncGenerator[list[Recorded], None]:
         """Yield what is recorded from sequence ``start`` on, and go on as more comes, for ever.
 
         Order is kept and nothing is left out or repeated, also over restarts of the server. Raises `DataError` when the server
@@ -216,119 +197,11 @@ class AsyncLog:
         after = self.last_published or None if after is None else after
         return await ask(self._connection.client, self.db, name, params, after=after, timeout=timeout)
 
-    async def add_vm(
-        self,
-        server_uuid: str,
-        server_name: str,
-        *,
-        control_ip: str = "",
-        state: str = "uninitialized",
-        current_time: str = "",
-        agent: AgentAddress | None = None,
-    ) -> int:
-        """Record that a VM is known; return the event's sequence."""
-        return await self.publish(
-            VmAdded(
-                server_uuid=server_uuid,
-                server_name=server_name,
-                control_ip=control_ip,
-                state=state,
-                current_time=current_time,
-                agent=agent,
-            )
-        )
-
-    async def add_vms(self, vms: Iterable[VmAdded]) -> list[int]:
-        """Record many VMs at once; return the events' sequences."""
-        return await self.publish_many(vms)
-
-    async def remove_vm(self, server_uuid: str) -> int:
-        """Record that a VM is no longer part of the experiment."""
-        return await self.publish(VmRemoved(server_uuid=server_uuid))
-
-    async def set_vm_state(self, server_uuid: str, state: str, *, reason: str = "") -> int:
-        """Record a VM's state."""
-        return await self.publish(VmStateSet(server_uuid=server_uuid, state=state, reason=reason))
-
-    async def set_vm_time(self, server_uuid: str, current_time: str) -> int:
-        """Record the time of its schedule that a VM has reached."""
-        return await self.publish(VmTimeTicked(server_uuid=server_uuid, current_time=current_time))
-
-    async def put_schedule(self, server_name: str, entries: Iterable[Entry], *, ip: str | None = None) -> int:
-        """Record the schedule of the VM of this name; what is too large for an event goes to the object store.
-
-        Raises `InvalidInputError` when an entry breaks a rule or two have the same id.
-        """
-        listed = tuple(entries)
-        _check_entries(server_name, listed)
-        body = SchedulePublished(server_name=server_name, entries=listed, ip=ip)
-        try:
-            return await self.publish(body)
-        except EventTooLargeError:
-            ref = await self.put_object(msgspec.json.encode(listed))
-        return await self.publish(SchedulePublished(server_name=server_name, entries_object=ref, ip=ip))
-
-    async def put_resource(self, path: Path | str, *, name: str | None = None, store: str = DEFAULT_STORE) -> int:
-        """Store a file under ``name`` (default: its own) in a resource store; return the event's sequence."""
-        file = Path(path)
-        ref = await self.put_object(file)
-        return await self.publish(ResourceUploaded(store=store, name=name or file.name, object=ref))
-
-    async def launch(
-        self,
-        name: str = "",
-        *,
-        launch_time: datetime | None = None,
-        start_buffer: float = 60.0,
-        experiment: ObjectRef | None = None,
-        guests: str = "",
-    ) -> int:
-        """Record that the experiment is being launched (``launch_time``: aware, default now; ``start_buffer``: seconds)."""
-        return await self.publish(
-            ExperimentLaunched(
-                launch_time=_aware(launch_time),
-                name=name,
-                start_buffer=start_buffer,
-                experiment=experiment,
-                guests=guests,
-            )
-        )
-
-    async def start(self, start_time: datetime | None = None) -> int:
-        """Report a start time (aware, default now, whole seconds). The earliest report of a run is its start."""
-        return await self.publish(ExperimentStarted(start_time=_aware(start_time).replace(microsecond=0)))
-
-    async def pause(self, duration: float | None = None) -> int:
-        """Hold every VM's schedule for ``duration`` seconds, or until `resume`."""
-        return await self.publish(ExperimentPaused(duration=duration))
-
-    async def resume(self) -> int:
-        """End a break or pause of every VM's schedule."""
-        return await self.publish(ExperimentResumed())
-
-    async def clear(self, scope: Sequence[Scope] = ("vms", "schedules", "times")) -> int:
-        """Make what was, history: clearing all three begins the next run."""
-        return await self.publish(ExperimentCleared(scope=tuple(scope)))
-
 
 def _who() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"
-
-
-def _aware(time: datetime | None) -> datetime:
-    if time is None:
-        return datetime.now(UTC)
-    if time.tzinfo is None:
-        raise InvalidInputError(f"{time.isoformat()} has no time zone: add one, such as tzinfo=datetime.UTC")
-    return time.astimezone(UTC)
-
-
-def _check_entries(server_name: str, entries: Sequence[Entry]) -> None:
-    seen: set[str] = set()
-    for entry in entries:
-        check_entry(entry)
-        if entry.id in seen:
-            raise InvalidInputError(
-                f"schedule of {server_name!r}: two entries have the id {entry.id!r}; give each its own"
-            )
-        seen.add(entry.id)
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user may have a number and no name.
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}:{os.getpid()}"

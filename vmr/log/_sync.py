@@ -11,7 +11,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from datetime import datetime
@@ -21,7 +21,8 @@ from typing import Any, Final, Self, TypeVar
 
 from vmr.errors import LogUnavailableError
 from vmr.events import AgentAddress, Event, KnownBody, Recorded, VmAdded
-from vmr.log._async import DEFAULT_STORE, AsyncLog, Scope
+from vmr.log._async import AsyncLog
+from vmr.log._verbs import DEFAULT_STORE, Scope
 from vmr.query import Answer
 from vmr.schedule import Entry, ObjectRef
 from vmr.settings import Settings
@@ -130,6 +131,10 @@ class Log:
     def last_published(self) -> int:
         """The highest sequence that this log has published; 0 before the first."""
         return self._log.last_published
+
+    def run(self, work: Callable[[AsyncLog], Coroutine[Any, Any, _T]]) -> _T:
+        """Return what ``work`` returns: a coroutine of yours over the same connection, on its own loop."""
+        return self._runner.run(work(self._log))
 
     def publish(self, body: KnownBody, *, time: datetime | None = None) -> int:
         """Record ``body`` and return its sequence once it is on disk; see `AsyncLog.publish`."""

@@ -1,0 +1,56 @@
+"""The last event on some subjects: one look each, all at once, answered by the stream's leader and so never out of date."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from vmr.events import Recorded
+from vmr.log._async import AsyncLog
+from vmr.log._events import to_recorded
+from vmr.log._feed import Raw
+from vmr.log._wire import ApiRefusedError
+from vmr.subjects import stream_name
+
+_NO_MESSAGE: Final = 10037
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    subject: str
+    seq: int
+    time: str
+    data: bytes = b""
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    message: _Stored
+
+
+async def last_events(log: AsyncLog, subjects: Sequence[str]) -> list[Recorded | None]:
+    """Return the last event on each of ``subjects`` (no wildcards), None where there is none, in the same order.
+
+    Each is at least as new as what was acknowledged to anybody before the call. Raises `LogUnavailableError`.
+    """
+    return list(await asyncio.gather(*(_last(log, subject) for subject in subjects)))
+
+
+async def _last(log: AsyncLog, subject: str) -> Recorded | None:
+    request = f"STREAM.MSG.GET.{stream_name(log.db)}"
+    try:
+        found = await log.connection.api(request, {"last_by_subj": subject}, answer=_Answer)
+    except ApiRefusedError as refusal:
+        if refusal.error.err_code == _NO_MESSAGE:
+            return None
+        raise
+    stored = found.message
+    return to_recorded(Raw(stored.seq, _nanoseconds(stored.time), stored.subject, stored.data, 0))
+
+
+def _nanoseconds(time: str) -> int:
+    """Return RFC 3339 time, of nanoseconds, as nanoseconds since the epoch."""
+    whole, _, fraction = time.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 10**9 + int(f"{fraction:0<9}")
