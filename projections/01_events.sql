@@ -89,7 +89,7 @@ COMMENT ON COLUMN events.boot_id IS 'Identity that the guest gives this boot';
 COMMENT ON COLUMN events.guest_path IS 'Path of the file in the guest';
 COMMENT ON COLUMN events.host_path IS 'Path of the copy on the host of the handler';
 COMMENT ON COLUMN events.sha256 IS 'SHA-256 of the copy';
-COMMENT ON COLUMN events.store IS 'Name of the resource store';
+COMMENT ON COLUMN events.store IS 'Name of the resource store, or of the namespace of schedules';
 COMMENT ON COLUMN events.launch_time IS 'Launch time of the experiment as reported';
 COMMENT ON COLUMN events.start_time IS 'Start time of the experiment as reported';
 COMMENT ON COLUMN events.start_buffer IS 'Seconds between the last VM being configured and the start';

@@ -1,7 +1,7 @@
 -- projection: schedules
--- events: schedule.published, schedule.removed
 -- The schedules, by name of the VM, and what is in them. A schedule is replaced as a whole; its sequence is its version, and every
--- version of its entries is kept. Entries that were too large for an event are in the object store and are not listed here.
+-- version of its entries is kept. Entries that were too large for an event are in the object store and are not listed here. Schedules
+-- in a namespace of their own (`store`) are nobody's to run, and not here.
 
 -- section: table
 CREATE TABLE schedule (
@@ -50,7 +50,7 @@ COMMENT ON COLUMN schedule_entry.executable IS 'What it runs';
 COMMENT ON COLUMN schedule_entry.arguments IS 'The command line after the executable';
 COMMENT ON COLUMN schedule_entry.definition IS 'The whole entry as JSON';
 
--- section: fold
+-- section: fold on schedule.published, schedule.removed
 MERGE INTO schedule AS s
 USING (
     SELECT
@@ -62,7 +62,7 @@ USING (
         body->>'$.entries_object.sha256' AS entries_object,
         body->>'$.opaque.sha256' AS opaque_object
     FROM batch
-    WHERE type LIKE 'schedule.%'
+    WHERE type LIKE 'schedule.%' AND store = 'schedules'
     QUALIFY row_number() OVER (PARTITION BY run, server_name ORDER BY seq DESC) = 1
 ) AS b
 ON s.run = b.run AND s.server_name = b.server_name
@@ -92,7 +92,7 @@ FROM (
         generate_subscripts(list, 1)::INTEGER AS position
     FROM (
         SELECT run, server_name, seq, (body->'$.entries')::JSON[] AS list
-        FROM batch WHERE type = 'schedule.published'
+        FROM batch WHERE type = 'schedule.published' AND store = 'schedules'
     )
 );
 

@@ -247,6 +247,9 @@ class FileTransferred(_VmBody, frozen=True, tag="vm.file_transferred"):
 
 # --- schedules --------------------------------------------------------------------------------------------------------------
 
+DEFAULT_SCHEDULES: Final = "schedules"
+"""The namespace of the schedules that are run."""
+
 
 class SchedulePublished(Body, frozen=True, tag="schedule.published"):
     """The schedule of the VM of this name; it replaces the one before.
@@ -257,6 +260,7 @@ class SchedulePublished(Body, frozen=True, tag="schedule.published"):
         entries_object: where ``entries`` are (JSON) when they are too large for one event.
         opaque: where bytes are that are no schedule of vmr's; kept and returned unchanged, and refused by handlers.
         ip: address of the VM, kept for its publisher.
+        store: the namespace of schedules that it belongs to; handlers and the read model follow `DEFAULT_SCHEDULES` only.
 
     """
 
@@ -267,14 +271,16 @@ class SchedulePublished(Body, frozen=True, tag="schedule.published"):
     entries_object: ObjectRef | None = None
     opaque: ObjectRef | None = None
     ip: str | None = None
+    store: str = DEFAULT_SCHEDULES
 
 
 class ScheduleRemoved(Body, frozen=True, tag="schedule.removed"):
-    """The VM of this name has no schedule any more."""
+    """The VM of this name has no schedule any more (in this ``store``)."""
 
     KEY: ClassVar[str | None] = "server_name"
 
     server_name: str
+    store: str = DEFAULT_SCHEDULES
 
 
 # --- resources --------------------------------------------------------------------------------------------------------------

@@ -6,11 +6,14 @@ A handler reads the events of its own VMs and of the experiment (one consumer, h
 
 from __future__ import annotations
 
+import msgspec
+
 from vmr import events
 from vmr.events import Recorded
 from vmr.subjects import ROOT, entity_subject
 from vmr.vm_state import BarrierState, ExperimentState, VmState
 
+_SCHEDULE_EVENTS = (events.SchedulePublished, events.ScheduleRemoved)
 RESOURCES = "vm_resources"
 """The resource store from which entries' files come."""
 
@@ -68,6 +71,10 @@ class Roster:
         body = recorded.event.body
         if recorded.event.type.startswith("experiment."):
             self.experiment.apply(recorded)
+            if isinstance(body, events.ExperimentCleared) and "schedules" in body.scope:
+                self._clear_schedules(recorded)
+            return None
+        if isinstance(body, _SCHEDULE_EVENTS) and body.store != events.DEFAULT_SCHEDULES:
             return None
         vm = self.vm_of(body)
         if vm is not None:
@@ -88,6 +95,11 @@ class Roster:
             entity_subject(self._db, "resource", RESOURCES, ">"),
             entity_subject(self._db, "experiment", None, ">"),
         ]
+
+    def _clear_schedules(self, recorded: Recorded) -> None:
+        for vm in self.vms.values():
+            removed = msgspec.structs.replace(recorded.event, body=events.ScheduleRemoved(server_name=vm.name))
+            vm.apply(msgspec.structs.replace(recorded, event=removed))
 
     def _add(self, body: events.VmAdded, event_id: str) -> VmState:
         vm = VmState(body.server_uuid, body.server_name, added=True, run=event_id, agent=body.agent, state=body.state)
