@@ -1,5 +1,4 @@
 -- projection: runs
--- events: experiment.cleared, experiment.launched, experiment.started, experiment.ended
 -- The runs of the experiment: when each began, was launched, started and ended, and how much happened in it.
 -- The start is the EARLIEST started event of the run, so that everybody who reports one agrees. Clearing the times forgets launch
 -- and start; the next report counts again.
@@ -23,12 +22,13 @@ COMMENT ON COLUMN run_record.vms_cleared_seq IS 'Sequence of the last event that
 COMMENT ON COLUMN run_record.schedules_cleared_seq IS 'Sequence of the last event that cleared the schedules';
 COMMENT ON COLUMN run_record.times_cleared_seq IS 'Sequence of the last event that cleared launch and start';
 
--- section: fold
+-- section: fold on experiment.cleared, experiment.launched, experiment.started, experiment.ended
 MERGE INTO run_record AS r
 USING (
     WITH scoped AS (
         SELECT *, coalesce(body->'$.scope', '["vms", "schedules", "times"]') AS scope
-        FROM batch WHERE type LIKE 'experiment.%'
+        FROM batch
+        WHERE type IN ('experiment.cleared', 'experiment.launched', 'experiment.started', 'experiment.ended')
     ),
     cleared AS (
         SELECT

@@ -1,5 +1,4 @@
 -- projection: vms
--- events: vm.added, vm.removed, vm.state_set, vm.time_ticked
 -- The VMs: what each is, its state and its time; now, and over all of its history.
 -- Every column keeps the last word said on it. A state or time of a VM that was never added has no effect, and one that comes
 -- after the VM was removed brings nothing back (the view anomalies shows both).
@@ -24,7 +23,7 @@ COMMENT ON COLUMN vm.state IS 'Its state, and since when';
 COMMENT ON COLUMN vm.vm_time IS 'The time of its schedule that it has reached, and since when';
 COMMENT ON COLUMN vm.removed_seq IS 'Sequence of the last event that removed it';
 
--- section: fold
+-- section: fold on vm.added, vm.removed
 MERGE INTO vm
 USING (
     SELECT
@@ -35,14 +34,12 @@ USING (
             agent_host: body->>'$.agent.host', agent_path: body->>'$.agent.path',
             agent_engine: CASE WHEN json_exists(body, '$.agent.path') THEN coalesce(body->>'$.agent.engine', 'QemuVM') END
         }, seq) FILTER (type = 'vm.added') AS added,
-        arg_max({seq: seq, time: time, state: state, reason: reason}, seq)
-            FILTER (type IN ('vm.added', 'vm.state_set')) AS state,
-        arg_max({seq: seq, time: time, vm_time: vm_time}, seq)
-            FILTER (type IN ('vm.added', 'vm.time_ticked')) AS vm_time,
+        arg_max({seq: seq, time: time, state: state, reason: ''}, seq) FILTER (type = 'vm.added') AS state,
+        arg_max({seq: seq, time: time, vm_time: vm_time}, seq) FILTER (type = 'vm.added') AS vm_time,
         min(seq) FILTER (type = 'vm.added') AS first_added_seq,
         max(seq) FILTER (type = 'vm.removed') AS removed_seq
     FROM batch
-    WHERE type IN ('vm.added', 'vm.removed', 'vm.state_set', 'vm.time_ticked')
+    WHERE type IN ('vm.added', 'vm.removed')
     GROUP BY run, server_uuid
 ) AS b
 ON vm.run = b.run AND vm.server_uuid = b.server_uuid
@@ -55,6 +52,27 @@ WHEN NOT MATCHED AND b.added IS NOT NULL THEN INSERT VALUES (
     b.run, b.server_uuid, b.added, b.state, b.vm_time, CASE WHEN b.removed_seq > b.first_added_seq THEN b.removed_seq END
 );
 
+-- section: fold on vm.state_set
+UPDATE vm SET state = b.state
+FROM (
+    SELECT run, server_uuid, arg_max({seq: seq, time: time, state: state, reason: reason}, seq) AS state
+    FROM batch
+    WHERE type = 'vm.state_set'
+    GROUP BY run, server_uuid
+) AS b
+-- One that came before the VM was added (again) in the same batch is behind what the fold above has set.
+WHERE vm.run = b.run AND vm.server_uuid = b.server_uuid AND b.state.seq > vm.state.seq;
+
+-- section: fold on vm.time_ticked
+UPDATE vm SET vm_time = b.vm_time
+FROM (
+    SELECT run, server_uuid, arg_max({seq: seq, time: time, vm_time: vm_time}, seq) AS vm_time
+    FROM batch
+    WHERE type = 'vm.time_ticked'
+    GROUP BY run, server_uuid
+) AS b
+WHERE vm.run = b.run AND vm.server_uuid = b.server_uuid AND b.vm_time.seq > vm.vm_time.seq;
+
 -- section: views
 CREATE VIEW all_vms AS
 SELECT
@@ -65,7 +83,7 @@ SELECT
     vm.state.state AS state,
     lower(vm.state.state) IN ('configured', 'n/a') AS ready,
     vm.state.time AS state_since,
-    coalesce(vm.state.reason, '') AS state_reason,
+    vm.state.reason AS state_reason,
     vm.vm_time.vm_time AS vm_time,
     vm.added.agent_host AS agent_host,
     vm.added.agent_path AS agent_path,

@@ -1,5 +1,4 @@
 -- projection: resources
--- events: resource.uploaded, resource.removed
 -- The files in the resource stores: which content has which name. Resources outlive runs.
 
 -- section: table
@@ -23,7 +22,7 @@ COMMENT ON COLUMN resource.run IS 'Number of the run in which it was';
 COMMENT ON COLUMN resource.sha256 IS 'SHA-256 of the content: its name in the object store';
 COMMENT ON COLUMN resource.size IS 'Length in bytes';
 
--- section: fold
+-- section: fold on resource.uploaded, resource.removed
 MERGE INTO resource AS r
 USING (
     SELECT

@@ -1,5 +1,4 @@
 -- projection: attempts
--- events: vm.entry_started, vm.entry_finished, vm.entry_failed, vm.entry_lost
 -- Every execution of a schedule entry: when it was due, when it ran, how it ended. A start may be sent again by a handler that was
 -- restarted: the first counts. An attempt ends once: the first end counts, and the view anomalies shows any other.
 
@@ -25,7 +24,7 @@ COMMENT ON COLUMN attempt.attempt IS 'Which execution of the entry, from 1';
 COMMENT ON COLUMN attempt.start IS 'What its first start says';
 COMMENT ON COLUMN attempt.finish IS 'What its first end says';
 
--- section: fold
+-- section: fold on vm.entry_started, vm.entry_finished, vm.entry_failed, vm.entry_lost
 MERGE INTO attempt AS a
 USING (
     SELECT

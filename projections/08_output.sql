@@ -1,5 +1,4 @@
 -- projection: output
--- events: vm.output_captured
 -- What programs wrote, byte for byte, as pieces; put together as lines; and the lines that are JSON, as JSON.
 -- A piece may begin or end anywhere, in the middle of a line or of a character. Bytes that were captured twice count once.
 
@@ -26,7 +25,7 @@ COMMENT ON COLUMN output_chunk.stream IS 'stdout or stderr';
 COMMENT ON COLUMN output_chunk.first_byte IS 'Position of the first byte in the stream of the attempt, from 0';
 COMMENT ON COLUMN output_chunk.data IS 'The bytes';
 
--- section: fold
+-- section: fold on vm.output_captured
 INSERT INTO output_chunk
 SELECT
     seq, run, time, server_uuid, entry, attempt, stream, first_byte,

@@ -1,5 +1,4 @@
 -- projection: transfers
--- events: vm.file_transferred
 -- The files that were copied out of guests.
 
 -- section: table
@@ -25,7 +24,7 @@ COMMENT ON COLUMN transfer.host_path IS 'Where the copy is on the host of the ha
 COMMENT ON COLUMN transfer.size IS 'Number of bytes';
 COMMENT ON COLUMN transfer.sha256 IS 'SHA-256 of the copy';
 
--- section: fold
+-- section: fold on vm.file_transferred
 INSERT INTO transfer
 SELECT seq, run, time, server_uuid, entry, guest_path, host_path, size, sha256
 FROM batch

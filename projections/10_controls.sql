@@ -1,5 +1,4 @@
 -- projection: controls
--- events: experiment.paused, experiment.resumed, vm.paused, vm.resumed
 -- What operators did to running schedules: pauses and resumes, of one VM or of all.
 
 -- section: table
@@ -21,7 +20,7 @@ COMMENT ON COLUMN control.server_uuid IS 'The VM; empty for all of them';
 COMMENT ON COLUMN control.duration IS 'Length of the pause in seconds; empty for one that lasts until it is resumed';
 COMMENT ON COLUMN control.producer IS 'Who ordered it';
 
--- section: fold
+-- section: fold on experiment.paused, experiment.resumed, vm.paused, vm.resumed
 INSERT INTO control
 SELECT seq, run, time, split_part(type, '.', 2), server_uuid, duration, producer
 FROM batch

@@ -1,5 +1,4 @@
 -- projection: handlers
--- events: vm.handler_attached, vm.handler_detached
 -- Which handler served which VM, from when to when. A handler that attaches fences off the one before.
 
 -- section: table
@@ -23,7 +22,7 @@ COMMENT ON COLUMN handler_change.handler IS 'Identity of the handler';
 COMMENT ON COLUMN handler_change.host IS 'Where it runs';
 COMMENT ON COLUMN handler_change.reason IS 'Why it let the VM go';
 
--- section: fold
+-- section: fold on vm.handler_attached, vm.handler_detached
 INSERT INTO handler_change
 SELECT seq, run, time, server_uuid, type = 'vm.handler_attached', handler, host, reason
 FROM batch

@@ -1,5 +1,4 @@
 -- projection: reboots
--- events: vm.rebooted
 -- When guests went down and came back, and which entries asked for it.
 
 -- section: table
@@ -19,7 +18,7 @@ COMMENT ON COLUMN reboot.server_uuid IS 'The VM';
 COMMENT ON COLUMN reboot.entries IS 'Ids of the entries that asked for it; none when the guest did it by itself';
 COMMENT ON COLUMN reboot.boot_id IS 'Identity that the guest gives the new boot; may be empty';
 
--- section: fold
+-- section: fold on vm.rebooted
 INSERT INTO reboot
 SELECT seq, run, time, server_uuid, coalesce(body->>'$.entries[*]', []), boot_id
 FROM batch

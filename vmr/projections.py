@@ -1,21 +1,23 @@
 """Reads the read model's SQL: one file per projection, and one per named query.
 
-A projection's file is SQL with a header and sections, each introduced by a comment::
+A projection's file is SQL in sections, each introduced by a comment::
 
     -- projection: transfers
-    -- events: vm.file_transferred
     -- The files that were copied out of guests.
 
     -- section: table
     CREATE TABLE transfer (…); COMMENT ON …;
-    -- section: fold
+
+    -- section: fold on vm.file_transferred
     INSERT INTO transfer SELECT … FROM batch WHERE type = 'vm.file_transferred';
+
     -- section: views
     CREATE VIEW transfers AS …; COMMENT ON …;
 
-``events`` lists the types for which the fold runs; ``batch`` is the range of the table ``events`` that is being folded. Files are
-used in the order of their names, so that a view may use what an earlier file made. Every section may be missing; a fold needs
-its events and a table.
+A fold runs when events of the types that it names are in the batch; ``batch`` is the range of the table ``events`` that is being
+folded, with events of all types. It must not look at other types: when they come alone, it does not run. There may be several
+folds, which run in their order in the file; the other sections may be missing. Files are used in the order of their names, so
+that a view may use what an earlier file made.
 
 A query's file is one SELECT with named parameters, introduced by what it answers and what its parameters are::
 
@@ -38,11 +40,18 @@ from vmr import contract
 from vmr.errors import DataError
 from vmr.events import BODY_TYPES
 
-_HEADER: Final = re.compile(r"--\s*(projection|events|section):\s*(.*?)\s*$")
+_HEADER: Final = re.compile(r"--\s*(projection|section):\s*(.*?)\s*$")
 _PARAMETER: Final = re.compile(r"--\s*parameter\s+([a-z][a-z0-9_]*):\s*(.+?)\s*$")
 _USED: Final = re.compile(r"\$([a-z][a-z0-9_]*)")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
-_SECTIONS: Final = ("table", "fold", "views")
+_SECTIONS: Final = ("table", "fold on EVENT, EVENT…", "views")
+
+
+class Fold(msgspec.Struct, frozen=True):
+    """SQL that brings tables up to date with ``batch``, and the event types for which it runs."""
+
+    events: frozenset[str]
+    sql: str
 
 
 class Projection(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +60,8 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: what it is called.
         description: what it holds, from the file's header.
-        events: the event types for which its fold runs.
         table: SQL that makes its tables.
-        fold: SQL that brings the tables up to date with ``batch``.
+        folds: what brings the tables up to date, in order.
         views: SQL that makes its views.
         hash: SHA-256 of the file's text: a read model folded from another text is out of date.
 
@@ -61,9 +69,8 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     description: str
-    events: frozenset[str]
     table: str
-    fold: str
+    folds: tuple[Fold, ...]
     views: str
     hash: str
 
@@ -87,21 +94,35 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_projection(text: str, place: str) -> Projection:
     """Return the projection that ``text`` describes; raise `DataError`, naming ``place`` and line, where it describes none."""
-    header: dict[str, str] = {}
+    name = ""
     prose: list[str] = []
     sections: dict[str, list[str]] = {}
     current: list[str] | None = None
     for number, line in enumerate(text.splitlines(), 1):
+        where = f"{place}, line {number}"
         match = _HEADER.match(line)
         if match is None:
-            _plain_line(line, current, prose, f"{place}, line {number}")
+            _plain_line(line, current, prose, where)
         elif match[1] == "section":
-            current = sections.setdefault(_new_section(match[2], sections, f"{place}, line {number}"), [])
-        elif current is not None or match[1] in header:
-            raise DataError(f"{place}, line {number}: '{match[1]}' belongs once into the header, before the sections")
+            current = sections.setdefault(_new_section(match[2], sections, where), [])
+        elif name or current is not None:
+            raise DataError(f"{where}: a second projection; put it into a file of its own")
         else:
-            header[match[1]] = match[2]
-    return _projection(header, prose, {name: "\n".join(lines) for name, lines in sections.items()}, text, place)
+            name = match[2]
+    if not _NAME.fullmatch(name):
+        raise DataError(f"{place}, line 1: begin with '-- projection: name', the name in lower case")
+    if not any(prose):
+        raise DataError(
+            f"{place}, line 1: no description; say in comment lines before the sections what the projection holds"
+        )
+    return Projection(
+        name=name,
+        description=" ".join(prose).strip(),
+        table=_sql(sections, "table"),
+        folds=tuple(Fold(_events(title), _sql(sections, title)) for title in sections if title.startswith("fold on ")),
+        views=_sql(sections, "views"),
+        hash=hashlib.sha256(text.encode()).hexdigest(),
+    )
 
 
 def _plain_line(line: str, section: list[str] | None, prose: list[str], where: str) -> None:
@@ -113,39 +134,24 @@ def _plain_line(line: str, section: list[str] | None, prose: list[str], where: s
         raise DataError(f"{where}: SQL outside of a section; begin with '-- section: table'")
 
 
-def _new_section(name: str, sections: dict[str, list[str]], where: str) -> str:
-    if name not in _SECTIONS:
-        raise DataError(f"{where}: no section {name!r}; there are {', '.join(_SECTIONS)}")
-    if name in sections:
-        raise DataError(f"{where}: a second section {name!r}; put both into one")
-    return name
+def _new_section(title: str, sections: dict[str, list[str]], where: str) -> str:
+    if title in sections:
+        raise DataError(f"{where}: a second section {title!r}; put both into one")
+    if title in {"table", "views"}:
+        return title
+    if not title.startswith("fold on "):
+        raise DataError(f"{where}: no section {title!r}; there are: {'; '.join(_SECTIONS)}")
+    if unknown := sorted(_events(title) - BODY_TYPES.keys()):
+        raise DataError(f"{where}: no event type {unknown[0]!r}; the types are in streams/schemas")
+    return title
 
 
-def _projection(
-    header: dict[str, str], prose: list[str], sections: dict[str, str], text: str, place: str
-) -> Projection:
-    name = header.get("projection", "")
-    if not _NAME.fullmatch(name):
-        raise DataError(f"{place}, line 1: begin with '-- projection: name', the name in lower case")
-    if not any(prose):
-        raise DataError(
-            f"{place}, line 1: no description; say in comment lines after the header what the projection holds"
-        )
-    events = frozenset(word.strip() for word in header.get("events", "").split(",") if word.strip())
-    if unknown := sorted(events - BODY_TYPES.keys()):
-        raise DataError(f"{place}, 'events': no event type {unknown[0]!r}; the types are in streams/schemas")
-    fold = sections.get("fold", "").strip()
-    if bool(fold) != bool(events):
-        raise DataError(f"{place}: a fold needs the header '-- events: …', and events need a section 'fold'")
-    return Projection(
-        name=name,
-        description=" ".join(prose).strip(),
-        events=events,
-        table=sections.get("table", "").strip(),
-        fold=fold,
-        views=sections.get("views", "").strip(),
-        hash=hashlib.sha256(text.encode()).hexdigest(),
-    )
+def _events(title: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in title.removeprefix("fold on ").split(","))
+
+
+def _sql(sections: dict[str, list[str]], title: str) -> str:
+    return "\n".join(sections.get(title, [])).strip()
 
 
 def parse_query(text: str, name: str, place: str) -> Query:

@@ -49,10 +49,11 @@ class Projector:
 
     def __init__(self, path: Path | str = ":memory:", *, threads: int = 2, folder: Path | None = None) -> None:
         """Open the read model at ``path``, or make it, with the projections of ``folder`` (default: vmr's own)."""
-        self._projections = load_projections(folder)
+        projections = load_projections(folder)
+        self._folds = [fold for projection in projections for fold in projection.folds]
         self._connection = read_model.open_database(path, threads=threads)
         try:
-            read_model.prepare(self._connection, self._projections)
+            read_model.prepare(self._connection, projections)
             self.cursor, self.run = self._connection.execute("SELECT seq, run FROM log_cursor").fetchall()[0]
         except BaseException:
             self._connection.close()
@@ -72,7 +73,7 @@ class Projector:
         self._connection.execute("BEGIN")
         try:
             insert(self._connection, columns)
-            due = [projection for projection in self._projections if not types.isdisjoint(projection.events)]
+            due = [fold for fold in self._folds if not types.isdisjoint(fold.events)]
             read_model.fold(self._connection, due, self.cursor + 1, last)
             self._connection.execute("UPDATE log_cursor SET seq = ?, run = ?", [last, run])
             self._connection.execute("COMMIT")

@@ -18,7 +18,7 @@ import structlog
 
 from vmr.errors import DataError, LogUnavailableError
 from vmr.event_columns import KINDS
-from vmr.projections import Projection
+from vmr.projections import Fold, Projection
 
 _MADE: Final = re.compile(r"^CREATE (TABLE|VIEW) (\w+)", re.MULTILINE)
 _REBUILD_STEP: Final = 100_000
@@ -117,17 +117,17 @@ def _drop(connection: duckdb.DuckDBPyConnection, objects: Iterable[str]) -> None
 
 def _fold_again(connection: duckdb.DuckDBPyConnection, projection: Projection) -> None:
     last = connection.execute("SELECT seq FROM log_cursor").fetchall()[0][0]
-    if not last or not projection.fold:
+    if not last or not projection.folds:
         return
     log.info("projection is folded again", projection=projection.name, events=last)
     connection.execute(_BATCH_VIEW)
     for first in range(1, last + 1, _REBUILD_STEP):
-        fold(connection, [projection], first, min(last, first + _REBUILD_STEP - 1))
+        fold(connection, projection.folds, first, min(last, first + _REBUILD_STEP - 1))
     connection.execute("DROP VIEW batch")
 
 
-def fold(connection: duckdb.DuckDBPyConnection, projections: Iterable[Projection], first: int, last: int) -> None:
-    """Fold the events from sequence ``first`` to ``last`` into the tables of ``projections``, inside the caller's transaction."""
+def fold(connection: duckdb.DuckDBPyConnection, folds: Iterable[Fold], first: int, last: int) -> None:
+    """Run ``folds`` over the events from sequence ``first`` to ``last``, inside the caller's transaction."""
     connection.execute(f"SET VARIABLE batch_first = {first:d}; SET VARIABLE batch_last = {last:d}")
-    for projection in projections:
-        connection.execute(projection.fold)
+    for one in folds:
+        connection.execute(one.sql)

@@ -357,11 +357,10 @@ def test_events_have_a_column_for_every_field(projector: Projector) -> None:
 
 
 GOOD = """-- projection: mine
--- events: vm.added
 -- What it is.
 -- section: table
 CREATE TABLE mine (n INTEGER);
--- section: fold
+-- section: fold on vm.added
 INSERT INTO mine SELECT 1 FROM batch;
 """
 
@@ -371,17 +370,16 @@ INSERT INTO mine SELECT 1 FROM batch;
     [
         ("-- projection: mine", "-- projection: My Own", r"mine\.sql, line 1: begin with '-- projection: name'"),
         ("-- What it is.\n", "", "no description"),
-        ("vm.added", "vm.aded", "no event type 'vm.aded'"),
-        ("section: fold", "section: folds", r"mine\.sql, line 6: no section 'folds'; there are table, fold, views"),
-        ("section: fold", "section: table", r"mine\.sql, line 6: a second section 'table'"),
-        ("-- section: table\n", "", r"mine\.sql, line 4: SQL outside of a section"),
-        ("-- events: vm.added\n", "", "a fold needs the header '-- events"),
-        ("CREATE", "-- events: vm.added\nCREATE", r"mine\.sql, line 5: 'events' belongs once into the header"),
+        ("vm.added", "vm.aded", r"mine\.sql, line 5: no event type 'vm.aded'"),
+        ("fold on", "folds on", r"mine\.sql, line 5: no section 'folds on vm.added'; there are: table; fold on"),
+        ("fold on vm.added", "table", r"mine\.sql, line 5: a second section 'table'"),
+        ("-- section: table\n", "", r"mine\.sql, line 3: SQL outside of a section"),
+        ("CREATE", "-- projection: other\nCREATE", r"mine\.sql, line 4: a second projection"),
     ],
 )
 def test_a_wrong_projection_file_is_named_with_its_line(old: str, new: str, message: str) -> None:
     """Errors say file, line and mend."""
-    assert parse_projection(GOOD, "mine.sql").events == {"vm.added"}
+    assert [fold.events for fold in parse_projection(GOOD, "mine.sql").folds] == [{"vm.added"}]
     with pytest.raises(DataError, match=message):
         parse_projection(GOOD.replace(old, new), "mine.sql")
 

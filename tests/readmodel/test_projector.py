@@ -62,10 +62,10 @@ def test_a_fold_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
 
 def _copy_with(folder: Path, name: str, fold: str, event: str) -> None:
     shutil.copytree(contract.projections(), folder, dirs_exist_ok=True)
-    header = f"-- projection: extra\n-- events: {event}\n-- A test's own.\n"
+    header = "-- projection: extra\n-- A test's own.\n"
     table = "-- section: table\nCREATE TABLE extra (seq BIGINT);\n"
     views = "-- section: views\nCREATE VIEW extra_view AS SELECT * FROM extra;\n"
-    (folder / name).write_text(f"{header}{table}-- section: fold\n{fold}\n{views}")
+    (folder / name).write_text(f"{header}{table}-- section: fold on {event}\n{fold}\n{views}")
 
 
 def test_a_new_projection_is_one_file_and_is_filled_from_the_past(tmp_path: Path) -> None:
