@@ -14,7 +14,6 @@ import pytest
 
 from vmr.errors import (
     CredentialError,
-    JetStreamMissingError,
     LogUnavailableError,
     ProjectorMissingError,
     PublishError,
@@ -24,7 +23,7 @@ from vmr.events import VmAdded
 from vmr.log import AsyncLog, read_identity
 from vmr.log._publisher import Publisher
 from vmr.log._wire import ConnectionLostError
-from vmr.server import EmbeddedServer, find_executable
+from vmr.server import EmbeddedServer
 from vmr.settings import Settings
 
 
@@ -193,40 +192,6 @@ async def test_a_missing_credentials_file_is_named(server: EmbeddedServer, tmp_p
         await AsyncLog.connect(settings)
 
 
-async def test_a_server_without_jetstream_is_told(tmp_path: Path) -> None:
-    """A plain NATS server keeps nothing; the error says how to start one that does."""
-    port = await _plain_server(tmp_path)
-    with pytest.raises(JetStreamMissingError, match="nats-server -js"):
-        await AsyncLog.connect(Settings(home=tmp_path, url=f"nats://127.0.0.1:{port}"))
-
-
-async def _plain_server(folder: Path, *options: str) -> int:
-    command = [str(find_executable()), "-a", "127.0.0.1", "-p", "-1", *options]
-    process = await asyncio.create_subprocess_exec(*command, cwd=folder, stderr=asyncio.subprocess.PIPE)
-    _started.append(process)
-    assert process.stderr is not None
-    async with asyncio.timeout(10):
-        async for line in process.stderr:
-            if b"http monitor on" in line:
-                _monitors.append(int(line.rpartition(b":")[2]))
-            if b"client connections on 127.0.0.1:" in line:
-                return int(line.rpartition(b":")[2])
-    raise AssertionError("nats-server did not start")
-
-
-_monitors: list[int] = []
-_started: list[asyncio.subprocess.Process] = []
-
-
-@pytest.fixture(autouse=True)
-async def _reap() -> AsyncIterator[None]:
-    yield
-    while _started:
-        process = _started.pop()
-        process.kill()
-        await process.communicate()
-
-
 async def test_a_missing_database_is_named_when_it_may_not_be_made(settings: Settings) -> None:
     """A reader with a mistyped name must not create a database."""
     with pytest.raises(LogUnavailableError, match=rf"no database '{settings.db}'.*VMR_DB"):
@@ -236,26 +201,6 @@ async def test_a_missing_database_is_named_when_it_may_not_be_made(settings: Set
 async def test_the_embedded_server_is_power_safe(log: AsyncLog) -> None:
     """Its own report says that it syncs before it acknowledges."""
     assert log.power_safe is True
-
-
-async def test_a_server_that_does_not_sync_is_told_loudly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The default of two minutes is no durability: the log says so when it can see it, and says so when it cannot."""
-    port = await _plain_server(tmp_path, "-js", "-sd", str(tmp_path / "js"))
-    async with await AsyncLog.connect(Settings(home=tmp_path, url=f"nats://127.0.0.1:{port}")) as log:
-        assert log.power_safe is None
-        assert await log.pause() == 1
-    assert "may not be power-safe" in capsys.readouterr().out
-
-
-async def test_a_monitored_server_reports_its_sync_interval(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An external server with its monitoring port open is asked there."""
-    port = await _plain_server(tmp_path, "-js", "-sd", str(tmp_path / "js"), "-m", "-1")
-    monkeypatch.setattr("vmr.log._power._MONITOR_PORT", _monitors[-1])
-    async with await AsyncLog.connect(Settings(home=tmp_path, url=f"nats://127.0.0.1:{port}")) as log:
-        assert log.power_safe is False
-    assert "ACKNOWLEDGEMENTS ARE NOT POWER-SAFE" in capsys.readouterr().out
 
 
 async def test_no_projector_is_told(log: AsyncLog) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 from nats.aio.msg import Msg
@@ -12,7 +15,9 @@ from nats.aio.msg import Msg
 from vmr.errors import DataError, InvalidInputError
 from vmr.events import ExperimentPaused, Recorded, Unknown, VmAdded, VmStateSet, subject_of
 from vmr.log import AsyncLog
+from vmr.log import _feed as feed_module
 from vmr.log._feed import Feed
+from vmr.server import EmbeddedServer
 from vmr.settings import Settings
 from vmr.subjects import all_events, entity_subject
 
@@ -110,6 +115,13 @@ async def test_two_followers_and_a_reader_do_not_disturb_each_other(log: AsyncLo
     assert len(found) == 500
 
 
+async def test_more_bytes_than_one_request_may_bring(log: AsyncLog) -> None:
+    """Forty events of a megabyte: a request ends at its limit of bytes, the next goes on."""
+    text = "x" * 1_000_000
+    await log.publish_many(VmStateSet(server_uuid=str(n), state="failed", reason=text) for n in range(40))
+    assert [one.sequence async for batch in log.read() for one in batch] == list(range(1, 41))
+
+
 async def test_a_slow_follower_gets_everything(log: AsyncLog) -> None:
     """The server is held back while a batch is worked on; memory stays bounded and nothing is dropped."""
     await log.publish_many(vms(3000))
@@ -155,6 +167,55 @@ async def test_a_consumer_deleted_by_somebody_is_made_again(log: AsyncLog) -> No
     await log.publish_many(vms(5))
     assert [raw.sequence for raw in await asyncio.wait_for(waiting, 5)] == list(range(11, 16))
     await batches.aclose()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make pull requests end, and servers give signs of life, within fractions of a second."""
+    quick = feed_module._Definition(
+        feed_module._definition().reader, {"expires": 300_000_000, "idle_heartbeat": 100_000_000}
+    )
+    monkeypatch.setattr(feed_module, "_definition", lambda: quick)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_an_idle_follower_asks_again_and_again(log: AsyncLog) -> None:
+    """A pull request ends after a while without messages; the next one brings what comes then, from the same consumer."""
+    feed = Feed(log.connection, f"VMR_{log.db}", None, 1)
+    batches = feed.batches()
+    waiting = asyncio.ensure_future(anext(batches))
+    await asyncio.sleep(0.05)
+    consumer = feed._consumer
+    await asyncio.sleep(0.9)
+    assert await log.pause() == 1
+    assert [raw.sequence for raw in await asyncio.wait_for(waiting, 5)] == [1]
+    assert feed._consumer == consumer
+    await batches.aclose()
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_server_that_falls_silent_is_noticed(tmp_path: Path) -> None:
+    """Without a sign of life the consumer is not believed any more; when the server is back, reading goes on where it was."""
+    server = EmbeddedServer(Settings(home=tmp_path).server_dir)
+    await server.start(die_with_parent=True)
+    try:
+        async with await AsyncLog.connect(Settings(home=tmp_path)) as log:
+            await log.publish_many(vms(5))
+            feed = Feed(log.connection, f"VMR_{log.db}", None, 1)
+            batches = feed.batches()
+            assert len(await anext(batches)) == 5
+            consumer = feed._consumer
+            waiting = asyncio.ensure_future(anext(batches))
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGSTOP)
+            await asyncio.sleep(0.8)
+            os.kill(server.pid, signal.SIGCONT)
+            await log.publish_many(vms(5))
+            assert [raw.sequence for raw in await asyncio.wait_for(waiting, 10)] == [6, 7, 8, 9, 10]
+            assert feed._consumer != consumer
+            await batches.aclose()
+    finally:
+        await server.stop()
 
 
 async def test_leaving_removes_the_consumer(log: AsyncLog) -> None:
