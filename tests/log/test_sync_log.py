@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import vmr.log
-from vmr.errors import DataError, LogUnavailableError
+from vmr.errors import DataError, LogUnavailableError, PublishError
 from vmr.events import VmAdded, VmStateSet
 from vmr.log import Log
 from vmr.schedule import Entry, ObjectRef
@@ -81,6 +81,31 @@ def test_a_closed_log_says_so(settings: Settings) -> None:
         log.pause()
 
 
+def test_closing_ends_other_threads_waiting(settings: Settings) -> None:
+    """A thread that follows and one that publishes are told that the log is closed; neither hangs."""
+    log = Log.connect(settings)
+    assert log.pause() == 1
+    reading, publishing = threading.Event(), threading.Event()
+
+    def follow() -> None:
+        for _ in log.follow():
+            reading.set()
+
+    def publish() -> None:
+        while True:
+            log.resume()
+            publishing.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(follow), pool.submit(publish)]
+        assert reading.wait(10)
+        assert publishing.wait(10)
+        log.close()
+        errors = [future.exception(timeout=10) for future in waiting]
+    assert all(isinstance(error, (LogUnavailableError, PublishError)) for error in errors), errors
+    assert all("closed" in str(error) for error in errors)
+
+
 def test_a_forgotten_log_ends_its_thread(settings: Settings) -> None:
     """Without close() and without references nothing stays behind."""
     before = threading.active_count()
@@ -89,6 +114,19 @@ def test_a_forgotten_log_ends_its_thread(settings: Settings) -> None:
     del log
     gc.collect()
     assert not [thread for thread in threading.enumerate() if thread.name == "vmr log"]
+
+
+def test_a_log_forgotten_on_its_own_thread_ends_as_well(settings: Settings) -> None:
+    """The garbage collector runs on any thread, also on the one that a log would have to wait for."""
+    log = Log.connect(settings)
+    runner = log._runner
+
+    async def forget(_log: object) -> None:
+        log._finalizer()
+
+    log.run(forget)
+    runner._thread.join(10)
+    assert not runner._thread.is_alive()
 
 
 SCRIPT = """

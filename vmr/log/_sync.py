@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -36,40 +36,69 @@ class _Runner:
 
     def __init__(self) -> None:
         self.process = os.getpid()
+        self._guard = threading.Lock()
+        self._stopped = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="vmr log", daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, _T], timeout: float | None = None) -> _T:
         """Return what ``work`` returns; an interrupt in the waiting thread cancels it."""
-        if os.getpid() != self.process:
-            work.close()
-            raise LogUnavailableError("this log was made by another process: connect again after a fork")
-        if not self._thread.is_alive():
-            work.close()
-            raise LogUnavailableError("this log is closed: connect again")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self._submit(work)
         try:
             return future.result(timeout)
+        except CancelledError:
+            raise LogUnavailableError("this log was closed meanwhile: connect again") from None
         except BaseException:
             future.cancel()
             raise
+
+    def _submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        # In a forked child the guard may be held for ever by a thread that does not exist there.
+        if os.getpid() != self.process:
+            work.close()
+            raise LogUnavailableError("this log was made by another process: connect again after a fork")
+        with self._guard:
+            if self._stopped:
+                work.close()
+                raise LogUnavailableError("this log is closed: connect again")
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def is_current(self) -> bool:
+        """Return whether the caller is on the loop's own thread."""
+        return threading.current_thread() is self._thread
 
     def abandon(self) -> None:
         """Forget the loop in a forked child, where neither the thread nor the connection is ours."""
         self._loop.set_exception_handler(lambda _loop, _context: None)
 
     def stop(self) -> None:
-        """Stop the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Cancel what other threads still wait for, then stop the loop and its thread."""
+        with self._guard:
+            self._stopped = True
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop)
         self._thread.join(_CLOSE_SECONDS)
         if not self._thread.is_alive():
             self._loop.close()
 
 
+async def _cancel_all() -> None:
+    loop = asyncio.get_running_loop()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await loop.shutdown_asyncgens()
+    loop.call_soon(loop.stop)
+
+
 def _shut(runner: _Runner, log: AsyncLog) -> None:
     if os.getpid() != runner.process:
         runner.abandon()
+        return
+    if runner.is_current():
+        # The garbage collector came by on the loop's own thread, which cannot wait for itself.
+        threading.Thread(target=_shut, args=(runner, log), name="vmr log closes").start()
         return
     try:
         runner.run(log.close(), _CLOSE_SECONDS)
@@ -171,7 +200,7 @@ class Log:
             while (batch := self._runner.run(_next(batches))) is not None:
                 yield batch
         finally:
-            with suppress(LogUnavailableError, CancelledError):
+            with suppress(LogUnavailableError):
                 self._runner.run(_end(batches))
 
     def put_object(self, content: bytes | Path) -> ObjectRef:
