@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from pathlib import Path
@@ -76,7 +77,9 @@ class VmTask:
         self._clock = around.clock
         self._changed = asyncio.Event()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._unfolded: set[asyncio.Task[None]] = set()
+        self._serial = itertools.count()
+        self._recording: set[asyncio.Task[int]] = set()
+        self._recorded = 0
         self._guest = around.connect(vm)
         self._boot = ""
         self._loaded: set[str] = set()
@@ -115,6 +118,7 @@ class VmTask:
                         "the guest does not do what is asked", tries=self._refusals, error=str(errors.exceptions[0])
                     )
                 await self._settle()
+                await self._folded(self._recorded)
                 await self._give_up_or_pause()
         finally:
             await self._settle()
@@ -332,22 +336,29 @@ class VmTask:
         Being cancelled does not take back what is on its way: `_settle` waits for it, so that no one acts on an older fold.
         """
         if bodies:
-            task = asyncio.create_task(self._publish_and_fold(bodies))
-            self._unfolded.add(task)
-            task.add_done_callback(self._unfolded.discard)
-            await asyncio.shield(task)
+            task = asyncio.create_task(self._record(bodies))
+            self._recording.add(task)
+            task.add_done_callback(self._recording.discard)
+            await self._folded(await asyncio.shield(task))
 
-    async def _publish_and_fold(self, bodies: tuple[KnownBody, ...]) -> None:
-        sequences = await self._around.log.publish_many(bodies)
-        last = max(sequences)
-        if self.vm.sequence < last and self.vm.added:
+    async def _record(self, bodies: tuple[KnownBody, ...]) -> int:
+        last = max(await self._around.log.publish_many(bodies))
+        self._recorded = max(self._recorded, last)
+        return last
+
+    async def _folded(self, sequence: int) -> None:
+        """Return when the fold has come to ``sequence``, or the VM is not followed any more."""
+        if self.vm.sequence < sequence and self.vm.added:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiters, (last, id(future), future))
+            heapq.heappush(self._waiters, (sequence, next(self._serial), future))
             await future
 
     async def _settle(self) -> None:
-        while self._unfolded:
-            await asyncio.wait(set(self._unfolded))
+        """Return when nothing that was published is on its way."""
+        while self._recording:
+            done, _ = await asyncio.wait(set(self._recording))
+            for task in done:
+                task.result()
 
 
 def _runs_program(state: EntryState) -> bool:

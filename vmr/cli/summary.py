@@ -28,8 +28,8 @@ QUESTIONS: Final = (
     (
         "What ended with another exit code than 0, and what did it say?",
         (
-            "SELECT server_name, entry, exit_code, line FROM attempts "
-            "JOIN output_lines USING (server_name, entry, attempt) WHERE exit_code <> 0"
+            "SELECT attempts.server_name, entry, exit_code, stream, text FROM attempts "
+            "LEFT JOIN output_lines USING (server_uuid, entry, attempt) WHERE exit_code <> 0"
         ),
     ),
     (
