@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -112,6 +113,22 @@ async def test_an_idle_follower_wakes_up_after_a_restart(own: EmbeddedServer) ->
         await log.pause()
         assert [one.sequence for one in await asyncio.wait_for(waiting, 10)] == [1]
         assert time.monotonic() - began < 3.0
+
+
+async def test_a_server_that_moved_to_another_port_is_found(own: EmbeddedServer) -> None:
+    """Its old port was taken while it was down: connections made before follow it to the new one."""
+    async with await AsyncLog.connect(Settings(home=own.folder.parent)) as log:
+        assert await log.pause() == 1
+        port = read_identity(own.folder).port
+        await own.stop()
+        with socket.socket() as squatter:
+            squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            squatter.bind(("127.0.0.1", port))
+            squatter.listen()
+            own._port_seconds = 0.1
+            await own.start(die_with_parent=True)
+        assert read_identity(own.folder).port != port
+        assert await log.resume() == 2
 
 
 async def test_publishing_without_a_server_ends_with_an_error(own: EmbeddedServer) -> None:

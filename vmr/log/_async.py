@@ -17,7 +17,7 @@ from vmr.events import Event, KnownBody, Recorded, new_event
 from vmr.log._connection import Connection
 from vmr.log._events import to_message, to_messages, to_recorded
 from vmr.log._feed import Feed
-from vmr.log._objects import ObjectStore
+from vmr.log._objects import ObjectStore, Progress
 from vmr.log._power import power_safe
 from vmr.log._publisher import Publisher
 from vmr.log._stream import open_stream, stream_info
@@ -175,17 +175,23 @@ class AsyncLog(Verbs):
             async for batch in batches:
                 yield [to_recorded(raw) for raw in batch]
 
-    async def put_object(self, content: bytes | Path) -> ObjectRef:
-        """Store ``content`` (bytes, or a file in constant memory) under its SHA-256; storing it again costs one look."""
-        return await self._objects.put(content)
+    async def put_object(self, content: bytes | Path, *, progress: Progress | None = None) -> ObjectRef:
+        """Store ``content`` (bytes, or a file in constant memory) under its SHA-256; storing it again costs one look.
+
+        ``progress`` is called, on this loop, with the bytes that are sent and all bytes.
+        """
+        return await self._objects.put(content, progress)
 
     async def get_object(self, ref: ObjectRef) -> bytes:
         """Return an object's content; raise `DataError` when it is missing or does not match its hash."""
         return await self._objects.get(ref)
 
-    async def fetch_object(self, ref: ObjectRef, path: Path) -> None:
-        """Write an object's content to ``path`` in constant memory; ``path`` appears only when the content matches its hash."""
-        await self._objects.fetch(ref, path)
+    async def fetch_object(self, ref: ObjectRef, path: Path, *, progress: Progress | None = None) -> None:
+        """Write an object's content to ``path`` in constant memory; ``path`` appears only when the content matches its hash.
+
+        ``progress`` is called, on this loop, with the bytes that are written and all bytes.
+        """
+        await self._objects.fetch(ref, path, progress)
 
     async def query(
         self, name: str, params: Mapping[str, Any] | None = None, *, after: int | None = None, timeout: float = 10.0

@@ -72,6 +72,7 @@ class Connection:
                 # While the server is away every look for it is an error; that it is away was said once.
                 say = _log.debug if self.client.is_reconnecting else _log.warning
                 say("nats", error=str(error) or type(error).__name__, server=str(self.address))
+                self._follow_server()
                 return
             failures.append(error)
             if len(failures) >= len(self.address.servers):
@@ -96,6 +97,14 @@ class Connection:
             await self._discard()
             raise self.address.explain(failures[-1] if failures else error) from error
         dialling = False
+
+    def _follow_server(self) -> None:
+        moved = self.address.current()
+        if moved != self.address and not self.client.is_closed:
+            _log.warning("the server has moved", was=str(self.address), now=str(moved))
+            self.address = moved
+            self.client.options |= {"user": moved.user, "password": moved.password}
+            self.client.set_server_pool(list(moved.servers))
 
     async def _discard(self) -> None:
         with contextlib.suppress(OSError, nats.errors.Error, AssertionError):

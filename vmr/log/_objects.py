@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,8 @@ _IN_FLIGHT: Final = 8
 _TRIES: Final = 5
 _ACK_SECONDS: Final = 30.0
 _NO_MESSAGE: Final = 10037
+Progress = Callable[[int, int], None]
+"""Told the bytes that are done, and how many there are; called on the connection's loop."""
 _RETRIED: Final = (ConnectionLostError, NoAnswerError, NobodyListensError)
 
 
@@ -80,7 +82,7 @@ class ObjectStore:
         self._ready = False
         self._opening = asyncio.Lock()
 
-    async def put(self, content: bytes | Path) -> ObjectRef:
+    async def put(self, content: bytes | Path, progress: Progress | None = None) -> ObjectRef:
         """Store ``content`` and return its reference. Raises `InvalidInputError` for a file that cannot be read."""
         ref = await asyncio.to_thread(_hash, content)
         await self._open()
@@ -88,17 +90,19 @@ class ObjectStore:
             return ref
         abandoned: list[str] = []
         try:
-            return await self._send_until_stored(content, ref, abandoned)
+            return await self._send_until_stored(content, ref, abandoned, progress)
         finally:
             for subject in abandoned:
                 await self._forget(subject)
 
-    async def _send_until_stored(self, content: bytes | Path, ref: ObjectRef, abandoned: list[str]) -> ObjectRef:
+    async def _send_until_stored(
+        self, content: bytes | Path, ref: ObjectRef, abandoned: list[str], progress: Progress | None
+    ) -> ObjectRef:
         for tried in range(1, _TRIES + 1):
             identity = uuid_utils.uuid7().hex
             abandoned.append(self._chunk_subject(identity))
             try:
-                await self._send(content, ref, identity)
+                await self._send(content, ref, identity, progress)
             except _RETRIED as error:
                 _log.warning("object is sent again", sha256=ref.sha256, tried=tried, reason=str(error))
                 await self._connection.until_connected(_ACK_SECONDS)
@@ -115,7 +119,7 @@ class ObjectStore:
                 chunks.extend(part)
         return b"".join(chunks)
 
-    async def fetch(self, ref: ObjectRef, path: Path) -> None:
+    async def fetch(self, ref: ObjectRef, path: Path, progress: Progress | None = None) -> None:
         """Write an object's content to ``path``, which appears when all of it is there and right."""
         try:
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -127,6 +131,8 @@ class ObjectStore:
                 async with aclosing(self._chunks(ref)) as parts:
                     async for part in parts:
                         await asyncio.to_thread(file.writelines, part)
+                        if progress is not None:
+                            progress(file.tell(), ref.size)
             await asyncio.to_thread(_publish_file, temporary, path)
         except BaseException:
             await asyncio.to_thread(temporary.unlink, missing_ok=True)
@@ -158,21 +164,23 @@ class ObjectStore:
     def _chunk_subject(self, identity: str) -> str:
         return f"$O.{self._bucket}.C.{identity}"
 
-    async def _send(self, content: bytes | Path, ref: ObjectRef, identity: str) -> None:
+    async def _send(self, content: bytes | Path, ref: ObjectRef, identity: str, progress: Progress | None) -> None:
         size = min(_CHUNK, self._connection.max_payload - _ROOM)
         info = _Info(
             name=ref.sha256,
             bucket=self._bucket,
             nuid=identity,
             size=ref.size,
-            chunks=await self._send_chunks(content, ref, self._chunk_subject(identity), size),
+            chunks=await self._send_chunks(content, ref, self._chunk_subject(identity), size, progress),
             digest=f"SHA-256={base64.urlsafe_b64encode(bytes.fromhex(ref.sha256)).decode()}",
             mtime=datetime.now(UTC).isoformat(),
             options=_Options(size),
         )
         await self._store(self._record_subject(ref), msgspec.json.encode(info), {"Nats-Rollup": "sub"})
 
-    async def _send_chunks(self, content: bytes | Path, ref: ObjectRef, subject: str, size: int) -> int:
+    async def _send_chunks(
+        self, content: bytes | Path, ref: ObjectRef, subject: str, size: int, progress: Progress | None
+    ) -> int:
         digest, count = hashlib.sha256(), 0
         flying: list[asyncio.Task[None]] = []
         with io.BytesIO(content) if isinstance(content, bytes) else await asyncio.to_thread(content.open, "rb") as file:
@@ -180,6 +188,8 @@ class ObjectStore:
                 while chunk := await asyncio.to_thread(_read, file, size, digest):
                     flying.append(asyncio.create_task(self._store(subject, chunk)))
                     count += 1
+                    if progress is not None:
+                        progress(min(count * size, ref.size), ref.size)
                     if len(flying) >= _IN_FLIGHT:
                         await flying.pop(0)
                 for task in flying:

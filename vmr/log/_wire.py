@@ -42,22 +42,36 @@ class ApiRefusedError(LogUnavailableError):
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a server is, and who asks."""
+    """Where a server is, and who asks. ``folder``: that of an embedded server."""
 
     servers: tuple[str, ...]
     user: str | None = None
     password: str | None = None
     credentials: Path | None = None
     ca: Path | None = None
+    folder: Path | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Address:
         """Return the address of the server that ``settings`` name."""
         if settings.url is None:
-            identity = read_identity(settings.server_dir)
-            return cls(servers=(identity.url,), user=identity.user, password=identity.password)
+            return cls._embedded(settings.server_dir)
         servers = tuple(part.strip() for part in settings.url.split(",") if part.strip())
         return cls(servers=servers, credentials=settings.credentials, ca=settings.ca)
+
+    @classmethod
+    def _embedded(cls, folder: Path) -> Address:
+        identity = read_identity(folder)
+        return cls(servers=(identity.url,), user=identity.user, password=identity.password, folder=folder)
+
+    def current(self) -> Address:
+        """Return this address as it is now: an embedded server that found its port taken has moved to another."""
+        if self.folder is None:
+            return self
+        try:
+            return self._embedded(self.folder)
+        except LogUnavailableError:
+            return self
 
     def options(self) -> dict[str, Any]:
         """Return nats-py's options for this address."""
