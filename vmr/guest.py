@@ -13,7 +13,7 @@ from vmr import spool
 from vmr.agent import GuestAgent
 from vmr.agent_messages import ExecStatus
 from vmr.clock import Clock
-from vmr.errors import AgentError, AgentTimeoutError, DataError, GuestError
+from vmr.errors import AgentDisconnectedError, AgentError, AgentTimeoutError, DataError, GuestError
 
 REBOOT_SECONDS = 600.0
 """A guest that does not answer so long after it was told to reboot is taken for gone."""
@@ -77,13 +77,12 @@ class Guest:
 
     async def launch(self, directory: str, attempt: int) -> int:
         """Run an attempt; return the process id of its call script."""
-        command = spool.launch(directory, attempt)
-        return await self._agent.exec(command.path, command.arguments)
+        return await self._execute(spool.launch(directory, attempt))
 
     async def launch_status(self, pid: int) -> LaunchStatus:
         """Return how the launch ``pid`` stands. Raises `DataError` when it ended without saying what the call script says."""
         try:
-            status = await self._agent.exec_status(pid)
+            status = await self._status(pid)
         except AgentError:
             return "unknown"
         return spool.parse_launch(status.stdout, status.stderr) if status.exited else "running"
@@ -141,11 +140,22 @@ class Guest:
                 return None
             self._uploads += 1
             uploaded = f"{spool.INCOMING}/upload-{self._uploads}"
-            await self._agent.write_file(uploaded, file.source if data is None else data)
+            await self._upload(uploaded, file.source if data is None else data)
+        except (AgentDisconnectedError, AgentTimeoutError):
+            raise  # these are OSErrors, and say nothing about the file
         except (AgentError, OSError) as error:
             failed[file.target] = str(error)
             return None
         return spool.Install(file.target, uploaded=uploaded, executable=file.executable)
+
+    async def _execute(self, command: spool.Command) -> int:
+        return await self._agent.exec(command.path, command.arguments)
+
+    async def _status(self, pid: int) -> ExecStatus:
+        return await self._agent.exec_status(pid)
+
+    async def _upload(self, path: str, source: bytes | Path) -> None:
+        await self._agent.write_file(path, source)
 
     async def _exists(self, path: str) -> bool:
         try:
@@ -163,10 +173,10 @@ class Guest:
             failed[batch[number].target] = _first_line(status.stderr) or "it could not be written"
 
     async def _run(self, command: spool.Command) -> ExecStatus:
-        pid = await self._agent.exec(command.path, command.arguments)
+        pid = await self._execute(command)
         deadline = self._clock.monotonic() + _OPERATION_SECONDS
         pause = 0.001
-        while not (status := await self._agent.exec_status(pid)).exited:
+        while not (status := await self._status(pid)).exited:
             if self._clock.monotonic() > deadline:
                 raise AgentTimeoutError(
                     f"{command.arguments[2]} still runs in the guest after {_OPERATION_SECONDS:g} s"

@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from vmr.clock import Clock, SystemClock
+from vmr.driver_guest import driver_guest
 from vmr.errors import ConflictError, LogUnavailableError, PublishError
 from vmr.eventlog import EventLog, with_entries
 from vmr.events import (
@@ -35,6 +36,9 @@ from vmr.vm_state import VmState, start_after
 from vmr.vm_task import Surroundings, VmTask
 
 logger = structlog.get_logger(__name__)
+
+AGENT_ENGINE: Final = "QemuVM"
+"""The engine whose guests are driven over their agent directly; those of any other are driven by its driver."""
 
 NEWCOMERS_SECONDS: Final = 0.05
 """VMs that are added within this time of each other are taken together, because each taking makes the handler follow anew."""
@@ -240,6 +244,8 @@ class Handler:
 
     def _over_agent(self, vm: VmState) -> Guest:
         assert vm.agent is not None
+        if vm.agent.engine != AGENT_ENGINE:
+            return driver_guest(vm, self._clock)
         return Guest(Path(vm.agent.path), vm.name, self._clock)
 
 
