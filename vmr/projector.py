@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
 import structlog
@@ -136,12 +136,35 @@ async def _belongs(projector: Projector, log: AsyncLog) -> bool:
 async def run_projector(source: EventSource, projector: Projector, watch: CursorWatch | None = None) -> None:
     """Follow ``source`` from the projector's cursor on, for ever; tell ``watch`` of every step.
 
-    What comes while a batch is folded makes the next batch: one event at a time when it is quiet, thousands when it is not.
+    While a batch is folded, the next one is read: what came meanwhile is one event when it is quiet, thousands when it is not.
     """
     watch = watch or CursorWatch()
     watch.advance(projector.cursor)
-    loop = asyncio.get_running_loop()
+    batches = source.follow(start=projector.cursor + 1)
+    coming = asyncio.ensure_future(_next(batches))
+    folding: asyncio.Future[int] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="projector") as thread:
-        async for batch in source.follow(start=projector.cursor + 1):
-            await loop.run_in_executor(thread, projector.apply, batch)
-            watch.advance(projector.cursor)
+        try:
+            while True:
+                await asyncio.wait(_under_way(coming, folding), return_when=asyncio.FIRST_COMPLETED)
+                if folding is not None and folding.done():
+                    folding.result()
+                    watch.advance(projector.cursor)
+                    folding = None
+                if folding is None and coming.done():
+                    folding = asyncio.get_running_loop().run_in_executor(thread, projector.apply, coming.result())
+                    coming = asyncio.ensure_future(_next(batches))
+        finally:
+            coming.cancel()
+            await asyncio.wait({coming})
+
+
+def _under_way(coming: asyncio.Future[list[Recorded]], folding: asyncio.Future[int] | None) -> set[asyncio.Future[Any]]:
+    """Return what to wait for: a batch that has come is no news while the one before is being folded."""
+    if folding is None:
+        return {coming}
+    return {folding} if coming.done() else {coming, folding}
+
+
+async def _next(batches: AsyncIterator[list[Recorded]]) -> list[Recorded]:
+    return await anext(batches)

@@ -21,6 +21,8 @@ from vmr.event_columns import KINDS
 from vmr.projections import Fold, Projection
 
 _MADE: Final = re.compile(r"^CREATE (TABLE|VIEW) (\w+)", re.MULTILINE)
+# A checkpoint holds up the fold that it comes after: seldom ones are worth a longer write-ahead log.
+_SETTINGS: Final = "SET GLOBAL TimeZone = 'UTC'; SET GLOBAL checkpoint_threshold = '64MB'"
 _REBUILD_STEP: Final = 100_000
 _BATCH_VIEW: Final = """
 CREATE TEMP VIEW batch AS SELECT * FROM events
@@ -46,7 +48,7 @@ def open_database(path: Path | str, *, threads: int) -> duckdb.DuckDBPyConnectio
                 f"read model {path} is open in another process; stop that projector first (`vmr status`)"
             ) from error
         raise DataError(f"read model {path} cannot be opened: {error}; delete it, the log has it all") from error
-    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    connection.execute(_SETTINGS)
     return connection
 
 
