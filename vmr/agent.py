@@ -1,8 +1,8 @@
 """The commands of the stock QEMU guest agent, from asyncio: one `GuestAgent` for one guest.
 
-Nothing is retried here: ``guest-exec`` and ``guest-file-write`` are not idempotent, and after an `AgentTimeoutError` only the caller can
-know whether a second try does harm. After any such error the next command synchronizes first, so that it never meets a reply that is
-not its own.
+Nothing is retried here: ``guest-exec`` and ``guest-file-write`` are not idempotent, and after an `AgentTimeoutError`
+only the caller can know whether a second try does harm. After any such error the next command synchronizes first, so
+that it never meets a reply that is not its own.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _REFUSAL: Final = 0.3
 class GuestAgent(AgentFiles):
     """A client of one guest's agent.
 
-    Every method may raise `AgentError` (the agent refuses), `AgentTimeoutError`, `AgentDisconnectedError` (also before `connect`) and
-    `GuestError` (the reply is not of the protocol). Time-outs are in seconds and grow by themselves with the size of what is moved.
-    Methods may be called from many tasks of one event loop; their commands take turns.
+    Every method may raise `AgentError` (the agent refuses), `AgentTimeoutError`, `AgentDisconnectedError` (also before
+    `connect`) and `GuestError` (the reply is not of the protocol). Time-outs are in seconds and grow by themselves with
+    the size of what is moved. Methods may be called from many tasks of one event loop; their commands take turns.
     """
 
     async def __aenter__(self) -> Self:
@@ -38,7 +38,7 @@ class GuestAgent(AgentFiles):
         await self.close()
 
     async def wait_until_answers(self, timeout: float, clock: Clock | None = None) -> None:
-        """Connect as soon as the agent answers, for at most ``timeout`` seconds of ``clock``: during a boot, after a reboot.
+        """Connect as soon as the agent answers, within ``timeout`` seconds of ``clock``: during a boot, after a reboot.
 
         Raises the last try's `AgentTimeoutError` or `AgentDisconnectedError` when that time is over.
         """
@@ -96,7 +96,7 @@ class GuestAgent(AgentFiles):
         await self.exchange("guest-set-user-password", arguments, TIMEOUT)
 
     async def shutdown(self, mode: Literal["reboot", "powerdown", "halt"] = "powerdown") -> None:
-        """Have the guest shut down; return when the socket closes or, as success is not answered, when no refusal came in 0.3 s.
+        """Have the guest shut down; return when the socket closes, or when no refusal has come in 0.3 s.
 
         The guest is still going down by then: `wait_until_answers` finds it rebooted.
         """
@@ -114,9 +114,9 @@ class GuestAgent(AgentFiles):
     ) -> int:
         """Start a program and return its process id, without waiting for it.
 
-        ``env`` holds ``NAME=value`` strings and replaces the agent's environment; None keeps it. ``input`` is its standard input.
-        ``capture`` keeps up to 16 MiB each of standard output and error for `exec_status`. After an `AgentTimeoutError` the program
-        may run.
+        ``env`` holds ``NAME=value`` strings and replaces the agent's environment; None keeps it. ``input`` is its
+        standard input. ``capture`` keeps up to 16 MiB each of standard output and error for `exec_status`. After an
+        `AgentTimeoutError` the program may run.
         """
         arguments: dict[str, Any] = {"path": path, "arg": list(args), "capture-output": capture}
         if env is not None:
@@ -129,8 +129,8 @@ class GuestAgent(AgentFiles):
     async def exec_status(self, pid: int, timeout: float = 30.0, *, expect: int = MAX_CAPTURE) -> ExecStatus:
         """Return how the program ``pid`` is doing. The agent tells the end of a program once, and then forgets it.
 
-        ``expect`` is how many bytes of each output stream there can be at most; what a guest sends beyond that is not kept
-        but a `GuestError`.
+        ``expect`` is how many bytes of each output stream there can be at most; what a guest sends beyond that is not
+        kept but a `GuestError`.
         """
         return await self.request("guest-exec-status", {"pid": pid}, ExecStatus, timeout, reply_size(2 * expect))
 
@@ -145,7 +145,8 @@ class GuestAgent(AgentFiles):
     ) -> ExecStatus:
         """Run a program that ends soon; return its status and output.
 
-        Raises `AgentTimeoutError`, naming its process id, when it still runs after ``timeout`` seconds; it is left running.
+        Raises `AgentTimeoutError`, naming its process id, when it still runs after ``timeout`` seconds; it is left
+        running.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout

@@ -1,7 +1,7 @@
 """One connection to a guest agent's Unix socket: sends a command, waits for its reply, stays in step.
 
-The agent serves one client at a time, and one command at a time. Commands of several tasks queue here, first come first served.
-Time-outs are seconds of real time, because a socket knows no other.
+The agent serves one client at a time, and one command at a time. Commands of several tasks queue here, first come first
+served. Time-outs are seconds of real time, because a socket knows no other.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Result = TypeVar("_Result")
 
 
 class _Stream(asyncio.Protocol):
-    """Feeds a session with what arrives, and ends the wait for a reply: with True when it is there, False when the socket closed."""
+    """Feeds a session with what arrives, and ends the wait for a reply: True if it came, False if the socket closed."""
 
     def __init__(self) -> None:
         self.session = Session()
@@ -86,8 +86,8 @@ class AgentConnection:
     async def close(self, timeout: float = 1.0) -> None:
         """Close the socket, after the command in flight and after every reply has been read.
 
-        A reply left unread would kill an agent that listens on a Unix socket, and reach the next client of one in a virtual machine.
-        Waits ``timeout`` seconds for an agent that does not answer, then closes all the same.
+        A reply left unread would kill an agent that listens on a Unix socket, and reach the next client of one in a
+        virtual machine. Waits ``timeout`` seconds for an agent that does not answer, then closes all the same.
         """
         async with self._lock:
             if self._transport is None or self._stream is None:
@@ -114,16 +114,16 @@ class AgentConnection:
     async def exchange(self, command: str, arguments: Any, timeout: float, limit: int = SMALL_REPLY) -> msgspec.Raw:
         """Send ``command`` and return its reply, of at most ``limit`` bytes, within ``timeout`` seconds of sending it.
 
-        Raises `AgentError` for the agent's own refusal, `AgentTimeoutError` when the reply does not come (the command may have
-        run, or may still run), `AgentDisconnectedError` when the socket is or gets closed, `GuestError` for a reply that
-        is none.
+        Raises `AgentError` for the agent's own refusal, `AgentTimeoutError` when the reply does not come (the command
+        may have run, or may still run), `AgentDisconnectedError` when the socket is or gets closed, `GuestError` for a
+        reply that is none.
         """
         async with self._lock:
             stream = await self._ready(command, timeout)
             return await self._round_trip(stream, command, stream.session.begin(command, arguments, limit), timeout)
 
     async def tell(self, command: str, arguments: Any, grace: float) -> None:
-        """Send a command whose success is not answered; return when ``grace`` seconds brought no refusal, or the socket closed.
+        """Send a command whose success is not answered; return after ``grace`` seconds or when the socket closes.
 
         Raises `AgentError` for a refusal, and what `exchange` raises when the command could not be sent.
         """
@@ -169,8 +169,8 @@ class AgentConnection:
                 arrived = await stream.reply
         except TimeoutError:
             raise AgentTimeoutError(
-                f"guest {self.name}: {command}: no reply within {timeout:.3g} s; the guest may be booting, its agent stopped or busy,"
-                " or another client may hold the connection"
+                f"guest {self.name}: {command}: no reply within {timeout:.3g} s; the guest may be booting, "
+                "its agent stopped or busy, or another client may hold the connection"
             ) from None
         finally:
             stream.reply = None
@@ -181,12 +181,12 @@ class AgentConnection:
         return stream.session.take()
 
     async def _open(self, deadline: float) -> None:
-        """Connect by hand: asyncio takes EAGAIN, which a Unix socket answers when its queue is full, for a connection."""
+        """Connect by hand: asyncio takes EAGAIN, a Unix socket's answer when its queue is full, for a connection."""
         loop = asyncio.get_running_loop()
         while (sock := self._try_open()) is None:
             if loop.time() >= deadline:
                 raise AgentTimeoutError(
-                    f"guest {self.name}: {self.path} is busy: one client holds its agent and others wait for it; stop them"
+                    f"guest {self.name}: {self.path} is busy: one client holds its agent and others wait; stop them"
                 )
             await asyncio.sleep(_BUSY_PAUSE)
         self._transport, self._stream = await loop.create_unix_connection(_Stream, sock=sock)

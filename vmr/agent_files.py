@@ -38,7 +38,7 @@ async def _read(source: BinaryIO) -> bytes:
 
 
 class AgentFiles(AgentConnection):
-    """The file commands. A handle is a number that dies with the agent; every wait is bounded, growing with the size moved."""
+    """The file commands. A handle dies with the agent; every wait is bounded, growing with the size moved."""
 
     async def file_open(self, path: str, mode: str = "r") -> int:
         """Open a file of the guest as C's ``fopen`` does and return its handle. Handles die with the agent."""
@@ -58,7 +58,7 @@ class AgentFiles(AgentConnection):
         return (await self.request("guest-file-seek", arguments, Position, TIMEOUT)).position
 
     async def file_read(self, handle: int, count: int = READ_CHUNK) -> Chunk:
-        """Read up to ``count`` bytes (at most 48 MB). At the end of the file it can be called again when the file has grown."""
+        """Read up to ``count`` bytes (at most 48 MB). After the end of the file, read on when it has grown."""
         arguments = {"handle": handle, "count": count}
         timeout = TIMEOUT + count / SLOWEST
         chunk = await self.request("guest-file-read", arguments, Chunk, timeout, reply_size(count))
@@ -120,10 +120,10 @@ class AgentFiles(AgentConnection):
         return data
 
     async def write_file(self, path: str, data: bytes | Path, *, append: bool = False) -> int:
-        """Write ``data``, or the content of the host's file at that path, to a file of the guest; return how many bytes it were.
+        """Write ``data``, or the content of a file of the host, to a file of the guest; return how many bytes it were.
 
-        The folder must exist. What the file held before is lost unless ``append``. After an error the file may hold a part.
-        Raises `OSError` when the host's file cannot be read.
+        The folder must exist. What the file held before is lost unless ``append``. After an error the file may hold a
+        part. Raises `OSError` when the host's file cannot be read.
         """
         source: BinaryIO = data.open("rb") if isinstance(data, Path) else io.BytesIO(data)
         with source:

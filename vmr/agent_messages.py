@@ -1,4 +1,4 @@
-"""What a guest agent's replies hold, as typed data. Fields that are not listed here are ignored; missing ones are a wrong reply."""
+"""What a guest agent's replies hold, as typed data. Other fields are ignored; a missing one is a wrong reply."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class ExecStatus(msgspec.Struct, frozen=True):
     stderr_truncated: bool = msgspec.field(name="err-truncated", default=False)
 
     def __post_init__(self) -> None:
-        # Agent 10.0 reports false when it did truncate and no key when it did not; 7.2 the opposite. Full length tells both.
+        # Agent 10.0 says false when it did truncate and nothing when it did not; 7.2 says the truth. Length tells both.
         if len(self.stdout) >= MAX_CAPTURE:
             msgspec.structs.force_setattr(self, "stdout_truncated", True)  # noqa: FBT003
         if len(self.stderr) >= MAX_CAPTURE:

@@ -1,13 +1,13 @@
 """The QEMU guest agent's protocol without any I/O: bytes to send, bytes received, one command at a time.
 
-The agent's stream has no connection of its own in a virtual machine: what an earlier client left half-sent or unread meets the next
-one. So a `Session` trusts nothing before it has synchronized: it sends a 0xFF byte and ``guest-sync-delimited`` with a random
-number, and drops everything until that number comes back. It does so at the start and after every time-out, cancelled
-command and parse error, as the agent's reference demands
+The agent's stream has no connection of its own in a virtual machine: what an earlier client left half-sent or unread
+meets the next one. So a `Session` trusts nothing before it has synchronized: it sends a 0xFF byte and
+``guest-sync-delimited`` with a random number, and drops everything until that number comes back. It does so at the
+start and after every time-out, cancelled command and parse error, as the agent's reference demands
 (https://qemu.org/docs/master/interop/qemu-ga-ref.html, ``guest-sync-delimited``).
 
-What a guest sends is hostile: any bytes, any size, any type. Nothing here keeps more than the limit of the command in flight, and
-everything wrong is a `vmr.errors.GuestError`.
+What a guest sends is hostile: any bytes, any size, any type. Nothing here keeps more than the limit of the command in
+flight, and everything wrong is a `vmr.errors.GuestError`.
 """
 
 from __future__ import annotations
@@ -93,8 +93,9 @@ class Lines:
 class Session:
     """The client's side of one stream: at most one command in flight, synchronized before it.
 
-    ``begin_sync`` and ``begin`` return the bytes to send; ``receive`` takes the bytes that came and returns whether the command in
-    flight is over; ``take`` then returns its reply or raises its error. ``abandon`` gives the command in flight up.
+    ``begin_sync`` and ``begin`` return the bytes to send; ``receive`` takes the bytes that came and returns whether the
+    command in flight is over; ``take`` then returns its reply or raises its error. ``abandon`` gives the command in
+    flight up.
     """
 
     __slots__ = ("_command", "_expected", "_failure", "_limit", "_lines", "_number", "_prefix", "_reply", "synced")

@@ -96,7 +96,7 @@ class AgentContract:
         with pytest.raises(AgentError, match="expected: string"):
             await agent.call("guest-exec", {"path": 5})
 
-    # --- programs -----------------------------------------------------------------------------------------------------------
+    # --- programs -----------------------------------------------------------------------------------------------------
 
     async def test_a_program_brings_output_and_exit_code(self, agent: GuestAgent) -> None:
         """Both streams and the code come back, as bytes and number."""
@@ -154,10 +154,10 @@ class AgentContract:
         runs = [agent.run(*shell(f"echo {number}")) for number in range(30)]
         assert [int(status.stdout) for status in await asyncio.gather(*runs)] == list(range(30))
 
-    # --- files --------------------------------------------------------------------------------------------------------------
+    # --- files --------------------------------------------------------------------------------------------------------
 
     async def test_a_file_comes_back_as_it_went(self, agent: GuestAgent, backend: Backend, tmp_path: Path) -> None:
-        """Bytes of several chunks survive, from memory and from a file of the host; a second write replaces the first."""
+        """Bytes of several chunks survive, from memory and from a file; a second write replaces the first."""
         path, data = f"{backend.files}/ä b", os.urandom(3_000_000) + EVERY_BYTE
         assert await agent.write_file(path, data) == len(data)
         assert await agent.read_file(path) == data
@@ -231,7 +231,7 @@ class AgentContract:
             await agent.read_file("/\udcff")
         await agent.ping()
 
-    # --- staying in step ----------------------------------------------------------------------------------------------------
+    # --- staying in step ----------------------------------------------------------------------------------------------
 
     async def test_a_late_reply_is_never_taken_for_the_next(self, agent: GuestAgent, backend: Backend) -> None:
         """After a time-out, replies that come late are dropped."""

@@ -1,4 +1,4 @@
-"""The client against simulated guests, which must do as the stock agent does; and what only a simulation can do to a client."""
+"""The client against simulated guests, which do as the stock agent does, and what only a simulation can show."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class TestSimulatedSpool(SpoolContract):
         assert await agent.read_file(f"{directory}/stdout") == b"done\n"
 
     async def test_a_run_begins_with_an_empty_spool(self, agent: GuestAgent, backend: SimulatedAgent) -> None:
-        """Another run's working directories are moved away, its own are kept; a program that still writes does no harm."""
+        """Another run's folders are moved away, its own are kept; a program that still writes does no harm."""
         directory = spool.working_directory("1/old")
         boot = spool.parse_begin((await run(agent, spool.begin("run-1"))).stdout)
         assert boot.encode() in await agent.read_file("/proc/sys/kernel/random/boot_id")

@@ -1,8 +1,9 @@
 """Helpers for tests of programs that use vmr: a clock that obeys, and guests that are simulated.
 
-`MockClock` is a `vmr.clock.Clock` that moves when told. `SimulatedGuest` answers as the stock QEMU guest agent does and executes nothing on
-the host; `SimulatedHost` serves any number of them over Unix sockets, so that handlers and drivers cannot tell. What its programs do,
-print and return is said with `SimulatedProgram` and `Output` in a `Behaviour`; what goes wrong with its agent, with `Fault`.
+`MockClock` is a `vmr.clock.Clock` that moves when told. `SimulatedGuest` answers as the stock QEMU guest agent does and
+executes nothing on the host; `SimulatedHost` serves any number of them over Unix sockets, so that handlers and drivers
+cannot tell. What its programs do, print and return is said with `SimulatedProgram` and `Output` in a `Behaviour`; what
+goes wrong with its agent, with `Fault`.
 """
 
 from __future__ import annotations

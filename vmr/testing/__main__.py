@@ -4,9 +4,9 @@
 
     python -m vmr.testing FOLDER NAMES_FILE [BEHAVIOUR_FILE]
 
-NAMES_FILE is a JSON array of the guests' names, BEHAVIOUR_FILE the YAML form of `vmr.testing.Behaviour`. The file ``host.pid`` in FOLDER
-appears, with the process id, when every guest answers; SIGTERM ends the process and removes that file and the sockets.
-`vmr.testing.socket_path` says where a guest's socket is.
+NAMES_FILE is a JSON array of the guests' names, BEHAVIOUR_FILE the YAML form of `vmr.testing.Behaviour`. The file
+``host.pid`` in FOLDER appears, with the process id, when every guest answers; SIGTERM ends the process and removes that
+file and the sockets. `vmr.testing.socket_path` says where a guest's socket is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commands of a simulated guest's agent, one function each, with the stock agent's arguments, results and refusals."""
+"""The commands of a simulated agent, one function each: the stock agent's arguments, results and refusals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WHENCE: Final[dict[Any, Whence]] = {"set": "set", "cur": "cur", "end": "end", 0
 
 
 class Agent:
-    """What an agent knows besides the machine: its open files, its children, and what it was told to do with the power."""
+    """What an agent knows besides the machine: its open files, its children, and what it was told of the power."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -33,7 +33,7 @@ class Agent:
         self.power = ""
 
 
-# --- the agent and its guest ------------------------------------------------------------------------------------------------
+# --- the agent and its guest ------------------------------------------------------------------------------------------
 
 
 def _nothing(_: Agent, __: Arguments) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _shutdown(agent: Agent, arguments: Arguments) -> None:
     agent.power = mode
 
 
-# --- programs ---------------------------------------------------------------------------------------------------------------
+# --- programs ---------------------------------------------------------------------------------------------------------
 
 
 def _exec(agent: Agent, arguments: Arguments) -> dict[str, int]:
@@ -131,7 +131,7 @@ def _exec_status(agent: Agent, arguments: Arguments) -> dict[str, Any]:
     return result
 
 
-# --- files ------------------------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
 def _handle(agent: Agent, arguments: Arguments) -> Handle:
@@ -235,7 +235,7 @@ COMMANDS: Final[dict[str, AgentCommand]] = {
 
 
 def carry_out(agent: Agent, name: str, arguments: Arguments) -> Any:
-    """Carry a command out and return its result; raises `RefusalError` for what the agent would answer with an error."""
+    """Carry a command out and return its result; raises `RefusalError` where the agent answers with an error."""
     command = COMMANDS.get(name)
     if command is None:
         raise RefusalError(f"The command {name} has not been found", "CommandNotFound")

@@ -15,9 +15,10 @@ _TURNS: Final = 20
 class MockClock:
     """A `vmr.clock.Clock` under a test's control, for the tasks of one event loop.
 
-    `advance` moves it by hand: sleepers wake in the order of their deadlines, and each sees exactly its deadline as the time.
-    With ``autojump`` it moves by itself: when nobody has asked it anything for that many seconds of real time, it jumps to the
-    next deadline. Choose more than the longest real wait (for a socket, a database) of the tasks under test.
+    `advance` moves it by hand: sleepers wake in the order of their deadlines, and each sees exactly its deadline as the
+    time. With ``autojump`` it moves by itself: when nobody has asked it anything for that many seconds of real time, it
+    jumps to the next deadline. Choose more than the longest real wait (for a socket, a database) of the tasks under
+    test.
     """
 
     def __init__(self, start: datetime = _START, *, autojump: float | None = None) -> None:
@@ -68,8 +69,8 @@ class MockClock:
     async def advance(self, seconds: float, *, settle: float = 0.0) -> None:
         """Move the clock by ``seconds``, deadline by deadline.
 
-        After each deadline the woken tasks run; ``settle`` gives them that many seconds of real time more, for what they do
-        outside the event loop.
+        After each deadline the woken tasks run; ``settle`` gives them that many seconds of real time more, for what
+        they do outside the event loop.
         """
         target = self._elapsed + seconds
         await self._settle(settle)

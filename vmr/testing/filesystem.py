@@ -121,7 +121,7 @@ class FileSystem:
         self._folders.add(resolved)
 
     def make_folders(self, path: str) -> None:
-        """Make a folder and its parents, where they are missing; raises `FileExistsError` where a file stands in the way."""
+        """Make a folder and its missing parents; raises `FileExistsError` where a file stands in the way."""
         resolved = self.resolve(path)
         missing = []
         while not self.is_folder(resolved):
@@ -132,7 +132,7 @@ class FileSystem:
         self._folders.update(missing)
 
     def link(self, path: str, target: str) -> None:
-        """Make ``path`` a symbolic link to ``target``, whatever it was; links to folders are not followed in the middle of a path."""
+        """Make ``path`` a symbolic link to ``target``, whatever it was; those in the middle of a path are not followed."""
         resolved = posixpath.normpath(path)
         self.files.pop(resolved, None)
         self._links[resolved] = target
@@ -144,7 +144,7 @@ class FileSystem:
             self.files.pop(resolved, None)
 
     def rename(self, source: str, target: str) -> None:
-        """Move a file, in place of the one at ``target``; a folder as ``target`` gets it under its own name. Raises `OSError`."""
+        """Move a file to ``target``, or under its own name into the folder ``target``. Raises `OSError`."""
         file = self.file(source)
         if self.is_folder(target):
             target = posixpath.join(target, posixpath.basename(source))
@@ -168,7 +168,7 @@ class FileSystem:
         self._links = {moved(path): link for path, link in self._links.items()}
 
     def find(self, pattern: str) -> Iterator[str]:
-        """Return the paths of the files at ``pattern``, as a shell would expand it, and of those in the folders at it; sorted."""
+        """Return, sorted, the files at ``pattern``, as a shell would expand it, and those in the folders at it."""
         parts = pattern.strip("/").split("/")
         for path in sorted(self.files):
             names = path[1:].split("/")

@@ -1,6 +1,7 @@
-"""A simulated guest's agent: bytes in, bytes out, as the stock QEMU guest agent (7.2) answers them. No sockets, no tasks.
+"""A simulated guest's agent: bytes in, bytes out, as the stock QEMU guest agent (7.2) does it. No sockets, no tasks.
 
-What differs from the stock agent, beyond what it executes: a request must end with a newline, and the words of some rare errors.
+What differs from the stock agent, beyond what it executes: a request must end with a newline, and the words of some
+rare errors.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ class Fault(msgspec.Struct, frozen=True):
     """Something that goes wrong with an agent, for the next command that fits.
 
     Attributes:
-        action: ``drop`` carries the command out and loses its reply; ``lose`` loses the command; ``delay`` delays its reply, and all later
-            ones, by ``seconds``; ``garbage`` sends ``data`` in place of the reply; ``refuse`` answers with an error; ``hang`` stops
-            the agent before the command, as a SIGSTOP would, until `SimulatedGuest.resume`; ``die`` ends the agent before it.
+        action: ``drop`` carries the command out and loses its reply; ``lose`` loses the command; ``delay`` delays its
+            reply, and all later ones, by ``seconds``; ``garbage`` sends ``data`` in place of the reply; ``refuse``
+            answers with an error; ``hang`` stops the agent before the command, as a SIGSTOP would, until
+            `SimulatedGuest.resume`; ``die`` ends the agent before it.
         command: pattern (``*``, ``?``) of the command's name.
         seconds: length of a delay.
         data: the garbage.
@@ -62,8 +64,8 @@ class SimulatedGuest:
     Attributes:
         machine: its inside: files, processes, boots.
         agent: what its agent knows.
-        state: ``running``; ``rebooting`` or ``off`` after it was told to shut down; ``dead`` when its agent has died. Who serves the guest
-            closes the connection then, and calls `boot` or `restart_agent` when it is to go on.
+        state: ``running``; ``rebooting`` or ``off`` after it was told to shut down; ``dead`` when its agent has died.
+            Who serves the guest closes the connection then, and calls `boot` or `restart_agent` when it is to go on.
         commands: how many commands it has carried out.
 
     """

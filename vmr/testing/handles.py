@@ -61,7 +61,7 @@ class Handle:
 
 
 class Handles:
-    """All open files of one agent. `forget` is what its death does; numbers go on all the same, as the stock agent's do."""
+    """All open files of one agent. Its death forgets them; their numbers go on, as the stock agent's do."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -69,7 +69,7 @@ class Handles:
         self._next = _FIRST
 
     def open(self, path: str, mode: str) -> int:
-        """Open a file and return its handle's number; raises `OSError`, or `ValueError` for a mode that there is not."""
+        """Open a file and return its handle's number; raises `OSError`, or `ValueError` for an unknown mode."""
         if mode not in _MODES:
             raise ValueError(mode)
         self._open[self._next] = Handle(self._machine, self._find(path, mode), mode)

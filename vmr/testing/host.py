@@ -1,6 +1,7 @@
 """Serves simulated guests over Unix sockets, thousands of them from one process, as real guests' agents are served.
 
-``async with SimulatedHost(folder, names) as host`` does it in a test; ``python -m vmr.testing`` in a process of its own.
+``async with SimulatedHost(folder, names) as host`` does it in a test; ``python -m vmr.testing`` in a process of its
+own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _SPARE_FILES: Final = 200
 
 
 def socket_path(folder: Path, name: str) -> Path:
-    """Return the socket of the guest ``name``: a short path, whatever the name is. Raises `GuestSetupError` for too deep a folder."""
+    """Return the socket of the guest ``name``, whatever it is. Raises `GuestSetupError` when ``folder`` is too deep."""
     path = folder / f"{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}.qga"
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
         raise GuestSetupError(
@@ -124,6 +125,12 @@ class _Port:
         if not self._up():
             self._spawn(self.restart())
 
+    def resume(self) -> None:
+        for answer in self.guest.resume():
+            self.answer(answer)
+        if not self._up():
+            self._spawn(self.restart())
+
     def answer(self, answer: Answer) -> None:
         if answer.delay <= 0 and not self._answers:
             self._send(answer.data, self._client)
@@ -169,8 +176,8 @@ class _Port:
 class SimulatedHost:
     """Simulated guests with their sockets.
 
-    ``folder`` gets the sockets and must exist; ``clock`` decides about the guests' time. ``async with`` starts them; ``sockets`` then
-    maps each name to its socket, ``guests`` to its `SimulatedGuest`.
+    ``folder`` gets the sockets and must exist; ``clock`` decides about the guests' time. ``async with`` starts them;
+    ``sockets`` then maps each name to its socket, ``guests`` to its `SimulatedGuest`.
     """
 
     def __init__(
@@ -204,9 +211,7 @@ class SimulatedHost:
 
     def resume(self, name: str) -> None:
         """Let a guest's stopped agent go on (`SimulatedGuest.stop`, or the fault ``hang``)."""
-        port = self._ports[name]
-        for answer in port.guest.resume():
-            port.answer(answer)
+        self._ports[name].resume()
 
     async def power_off(self, name: str) -> None:
         """Cut a guest's power: its socket closes, its programs are gone."""
@@ -236,7 +241,7 @@ def _allow_open_files(guests: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < needed:
         if hard != resource.RLIM_INFINITY and hard < needed:
             raise GuestSetupError(
-                f"{guests} simulated guests need {needed} open files, and this process may have {hard} at most: raise the hard limit "
-                "(ulimit -Hn, or LimitNOFILE= of the service), or start fewer guests"
+                f"{guests} simulated guests need {needed} open files, and this process may have {hard} at most: "
+                "raise the hard limit (ulimit -Hn, or LimitNOFILE= of the service), or start fewer guests"
             )
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

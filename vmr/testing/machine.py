@@ -1,7 +1,7 @@
 """The inside of a simulated guest: its files, its processes, its boots. It executes nothing; programs are timelines.
 
-Nothing runs between two questions: what a program has written and whether it has ended is worked out from the clock whenever somebody
-looks. So a guest costs no task and no timer, and thousands of them fit in one process.
+Nothing runs between two questions: what a program has written and whether it has ended is worked out from the clock
+whenever somebody looks. So a guest costs no task and no timer, and thousands of them fit in one process.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Process:
 class Machine:
     """A simulated guest without its agent.
 
-    ``clock`` decides when programs print and end. ``files`` is open to tests. Files stay over a reboot; processes do not, and their
-    process ids come again, as in a real guest.
+    ``clock`` decides when programs print and end. ``files`` is open to tests. Files stay over a reboot; processes do
+    not, and their process ids come again, as in a real guest.
     """
 
     def __init__(self, name: str, behaviour: Behaviour, clock: Clock | None = None) -> None:
@@ -115,7 +115,7 @@ class Machine:
         return self.clock.now().timestamp() + self.time_offset
 
     def uptime(self, at: float | None = None) -> str:
-        """Return the seconds since the boot as ``/proc/uptime`` prints them; ``at`` is a time of the clock, by default now."""
+        """Return the seconds since the boot, as ``/proc/uptime`` prints them, at a time of the clock or now."""
         return f"{(self.clock.monotonic() if at is None else at) - self._booted:.2f}"
 
     def read(self, path: str) -> bytes:

@@ -1,7 +1,7 @@
-"""What ``guest-exec`` starts in a simulated guest: the operations of the spool protocol (`vmr.spool`), launches, and programs.
+"""What ``guest-exec`` starts in a simulated guest: operations of the spool (`vmr.spool`), launches, and programs.
 
-An operation is known by its name (the ``$0`` of its script) and done here in Python, with the same effect on the guest's files and the
-same answer as the shell script has in a real guest; the tests hold the one against the other.
+An operation is known by its name (the ``$0`` of its script) and done here in Python, with the same effect on the
+guest's files and the same answer as the shell script has in a real guest; the tests hold the one against the other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FOUND_ON_PATH: Final = frozenset(
 
 
 def start(machine: Machine, path: str, arguments: Sequence[str], stdin: bytes = b"") -> int:
-    """Start what ``guest-exec`` was asked to start and return its process id; raises `FileNotFoundError` when there is none."""
+    """Start what ``guest-exec`` was asked to start; return its process id. Raises `FileNotFoundError`."""
     machine.settle()
     if path == SHELL and arguments and arguments[0].endswith(f"/{CALL_SCRIPT_NAME}"):
         return _launch(machine, arguments[0], arguments[1:])
@@ -57,7 +57,7 @@ def _cat(machine: Machine, paths: Sequence[str], stdin: bytes) -> Ended:
     return Ended(0, output)
 
 
-# --- launches ---------------------------------------------------------------------------------------------------------------
+# --- launches ---------------------------------------------------------------------------------------------------------
 
 
 class _Attempt:
@@ -119,7 +119,7 @@ def _launch(machine: Machine, script: str, arguments: Sequence[str]) -> int:
     return machine.begin(program, attempt)
 
 
-# --- operations of the spool ------------------------------------------------------------------------------------------------
+# --- operations of the spool ------------------------------------------------------------------------------------------
 
 
 def _mkdir(machine: Machine, folders: Sequence[str]) -> Ended:

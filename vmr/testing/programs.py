@@ -18,7 +18,8 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes that a program writes at one moment, or again and again.
 
     Attributes:
-        text: what is written, as UTF-8; ``{n}`` in it is the number of the repetition, from 0, when there is more than one.
+        text: what is written, as UTF-8; ``{n}`` in it is the number of the repetition, from 0, when there is more than
+            one.
         data: bytes to write instead of ``text`` (base64 in a file).
         stream: ``stdout`` or ``stderr``.
         at: seconds after the program's start.
@@ -78,13 +79,14 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How simulated guests behave.
 
     Attributes:
-        programs: programs by a pattern (``*``, ``?``, ``[…]``) of their name, their path, or their whole command line; the first
-            that fits is taken. What fits none is what the simulated shell makes of it, or ends at once with exit code 0.
+        programs: programs by a pattern (``*``, ``?``, ``[…]``) of their name, path or whole command line;
+            the first that fits is taken. What fits none is what the simulated shell makes of it, or ends at once with
+            exit code 0.
         latency: seconds by which the agent delays every reply.
         boot_seconds: how long a reboot takes before the agent answers again.
-        socket: ``process`` closes it whenever the agent ends, as that of an agent in a namespace does; ``machine`` keeps it open until the
-            power is off, as a virtual machine does: a reboot is no end of the connection, requests wait for the agent, and replies
-            to a client that has left reach the next one.
+        socket: ``process`` closes it whenever the agent ends, as that of an agent in a namespace does; ``machine``
+            keeps it open until the power is off, as a virtual machine does: a reboot is no end of the connection,
+            requests wait for the agent, and replies to a client that has left reach the next one.
 
     """
 
@@ -94,7 +96,7 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     socket: Literal["process", "machine"] = "process"
 
     def find(self, command_line: str, entry: str = "") -> SimulatedProgram | None:
-        """Return the program for a command line, or for ``entry``, its ``<time>/<name>`` in the spool; None when no pattern fits."""
+        """Return the program for a command line, or ``entry``, its ``<time>/<name>`` in the spool; None for neither."""
         if not self.programs:
             return None
         path = (command_line.split(maxsplit=1) or [""])[0]

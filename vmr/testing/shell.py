@@ -1,7 +1,7 @@
 """The shell of a simulated guest: a few words that tests and demonstrations need, turned into a program's timeline.
 
-It knows sequences (``;`` or lines) of ``true``, ``false``, ``echo WORDS [>&2]``, ``sleep N``, ``exit N``, ``kill -N $$`` and
-``head -c N /dev/zero``. Any other text is a program of which nothing is known.
+It knows sequences (``;`` or lines) of ``true``, ``false``, ``echo WORDS [>&2]``, ``sleep N``, ``exit N``,
+``kill -N $$`` and ``head -c N /dev/zero``. Any other text is a program of which nothing is known.
 """
 
 from __future__ import annotations
