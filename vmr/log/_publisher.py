@@ -113,6 +113,8 @@ class Publisher:
             self._work.clear()
             while calls := self._next_calls():
                 await self._settle(calls)
+                # Whoever has its answer now may have the next event at once: one batch for all, not one for the first.
+                await asyncio.sleep(0)
 
     def _next_calls(self) -> list[_Call]:
         calls: list[_Call] = []
