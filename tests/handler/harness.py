@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -32,7 +32,7 @@ def program(time: float, name: str, arguments: str = "", **more: object) -> Entr
     return Entry(id=f"{time}/{name}", start_time=time, executable=name, arguments=arguments, **more)  # type: ignore[arg-type]
 
 
-async def publish(log: AsyncLog, sockets: dict[str, Path], schedules: dict[str, Sequence[Entry]]) -> None:
+async def publish(log: AsyncLog, sockets: dict[str, Path], schedules: Mapping[str, Sequence[Entry]]) -> None:
     """Record VMs with their agents, their schedules, and the launch with a start that follows at once."""
     await log.publish_many(
         VmAdded(server_uuid=f"uuid-{name}", server_name=name, agent=AgentAddress(HOST, str(path)))
