@@ -55,7 +55,7 @@ class _Attributes(msgspec.Struct):
 
 def looks_pickled(data: bytes) -> bool:
     """Return whether ``data`` begins like a pickle of a list."""
-    return data[:1] in {b"\x80", b"("} or data[:5] == b"ccopy"
+    return data[:1] in {b"\x80", b"(", b"]"} or data[:5] == b"ccopy"
 
 
 def read_pickled_schedule(data: bytes) -> list[ScheduleEntry]:
