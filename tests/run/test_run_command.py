@@ -40,6 +40,7 @@ simulate: # the simulated shell does not know quotes with braces
   "*client*2*": {duration: 2, stdout: "{\\"client\\": 2}\\n"}
 """
 ENTRIES = 8
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -175,6 +176,9 @@ def test_up_status_down(environment: dict[str, str]) -> None:
     status = json.loads(vmr(environment, "status", "--json").stdout)
     assert status["power_safe"] is True
     assert status["problem"] is None
+    example = re.findall(r"```python\n(.+?)```", README.read_text(), re.DOTALL)[0]
+    said = subprocess.run([sys.executable, "-c", example], env=environment, check=True, capture_output=True, text=True)
+    assert "web-1" in said.stdout, "the README's example"
     second = vmr(environment, "up", check=False)
     assert second.returncode == 1
     assert "is up already" in second.stderr
