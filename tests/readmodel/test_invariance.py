@@ -36,7 +36,7 @@ def test_random_histories_hold_every_event_type() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_tables_do_not_depend_on_batches_or_threads(
     projectors: tuple[Projector, Projector], family: tuple[type[KnownBody], ...], data: st.DataObject

@@ -14,6 +14,7 @@ from vmr.errors import ProjectorMissingError, QueryError
 from vmr.log import AsyncLog
 from vmr.projections import load_queries
 from vmr.query import Question, encode_question
+from vmr.schedule import Entry
 from vmr.subjects import query_subject
 
 
@@ -119,3 +120,42 @@ async def test_start_time_is_the_earliest_report(queries: AsyncLog) -> None:
     assert row["name"] == "new"
     assert row["launch_time"] == "2026-01-31T12:00:00.000000Z"
     assert row["start_time"] == "2026-01-31T13:00:00.000000Z"
+
+
+async def test_summary_says_how_far_every_vm_has_come(queries: AsyncLog) -> None:
+    """Per VM what is planned, what ran and how it ended; a second attempt counts in place of the first."""
+    entries = tuple(Entry(id=f"{n}/x", start_time=n, executable="x") for n in (1, 2, 3, 4))
+
+    def started(entry: str, attempt: int = 1) -> events.EntryStarted:
+        return events.EntryStarted(server_uuid="a", entry=entry, attempt=attempt, name="x", start_time="1")
+
+    def finished(entry: str, code: int, attempt: int = 1) -> events.EntryFinished:
+        return events.EntryFinished(server_uuid="a", entry=entry, attempt=attempt, exit_code=code)
+
+    await queries.publish_many(
+        [
+            events.VmAdded(server_uuid="a", server_name="host.net"),
+            events.VmAdded(server_uuid="b", server_name="idle.net"),
+            events.SchedulePublished(server_name="host.net", entries=entries),
+            *(started("1/x"), finished("1/x", 0), started("2/x"), finished("2/x", 3), started("3/x")),
+            *(started("4/x"), finished("4/x", 10), started("4/x", 2), finished("4/x", 0, 2)),
+        ]
+    )
+    host, idle = (await queries.query("summary")).records()
+    wanted = {"entries": 4, "attempts": 5, "running": 1, "finished": 3, "failed": 0, "lost": 0, "nonzero": 1}
+    assert {name: host[name] for name in wanted} == wanted
+    assert (idle["server_name"], idle["entries"], idle["attempts"]) == ("idle.net", None, 0)
+
+
+async def test_many_ask_at_once(queries: AsyncLog) -> None:
+    """Questions beside a stream of events are all answered, each from a sequence that it may have."""
+    added = [events.VmAdded(server_uuid=str(n), server_name=str(n)) for n in range(200)]
+
+    async def add_and_count(body: events.VmAdded) -> None:
+        sequence = await queries.publish(body)
+        answer = await queries.query("vm_states", after=sequence, timeout=20)
+        assert answer.sequence >= sequence
+        assert body.server_uuid in {row[0] for row in answer.rows}
+        assert len(answer.rows) == answer.sequence
+
+    await asyncio.gather(*map(add_and_count, added))
