@@ -34,6 +34,7 @@ _CALL_SECONDS: Final = 120.0
 _FILE_SECONDS: Final = 3600.0
 """Bounds of one call of a driver; a driver that exceeds them is given up, and another one is made."""
 
+_CLOSE_SECONDS: Final = 5.0
 _LONGEST_PAUSE: Final = 1.0
 _PIECE: Final = """\
 [ -e "$1" ] || exit 9
@@ -75,10 +76,7 @@ class DriverGuest(Guest):
         """Let the driver go."""
         driver, self._driver = self._driver, None
         if driver is not None:
-            try:
-                await self._call(driver.close)
-            except GuestError as error:
-                driver.log.warning("the driver of %s does not close: %s", self._name, error)
+            await self._discard(driver)
         self._calls.stop()
 
     async def launch_status(self, pid: int) -> LaunchStatus:
@@ -133,22 +131,32 @@ class DriverGuest(Guest):
             await self._clock.sleep(0.1)
 
     async def _connect_once(self, timeout: float) -> None:
-        if self._driver is not None and await self._answers(self._driver, timeout):
-            return
-        self._driver = None
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            if await self._answers(driver, timeout):
+                self._driver = driver
+                return
+            await self._discard(driver)
         driver = await self._call(self._make)
-        await self._call(driver.connect, timeout=timeout)
+        try:
+            await self._call(driver.connect, timeout=timeout)
+        except GuestError:
+            await self._discard(driver)
+            raise
         self._driver = driver
 
     async def _answers(self, driver: AbstractDriver, timeout: float) -> bool:
-        """Whether the driver's connection is good; one that is not is closed as far as it lets itself."""
         try:
-            if await self._call(driver.ping, timeout=timeout):
-                return True
-            await self._call(driver.close, timeout=timeout)
+            return await self._call(driver.ping, timeout=timeout)
+        except GuestError:
+            return False
+
+    async def _discard(self, driver: AbstractDriver) -> None:
+        """Close a driver, as far as it lets itself be closed."""
+        try:
+            await self._call(driver.close, timeout=_CLOSE_SECONDS)
         except GuestError as error:
-            driver.log.debug("a driver of %s is given up: %s", self._name, error)
-        return False
+            driver.log.warning("a driver does not close: %s", error)
 
     async def _upload(self, path: str, source: bytes | Path) -> None:
         with _as_file(source) as local:

@@ -1,0 +1,128 @@
+"""A handler that drives a VM over a driver of somebody else's, in a guest of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.handler.harness import HOST, bodies, ended, handling, until
+from tests.interface.agents import LOG
+from tests.interface.other_driver import ENGINE, OtherDriver
+from vmr import drivers, events
+from vmr.clock import SystemClock
+from vmr.driver_guest import DriverGuest
+from vmr.errors import AgentDisconnectedError, AgentError, AgentTimeoutError, GuestError
+from vmr.events import AgentAddress, EntryFinished, OutputCaptured, VmStateSet
+from vmr.guests import GuestSpec, backend
+from vmr.log import AsyncLog
+from vmr.schedule import Entry, EntryFile, Transfer
+
+LARGE = bytes(range(256)) * 1000
+
+OUTPUT = r"printf '\377\000caf\303\251\n'; head -c 70000 /dev/zero; echo wrong >&2; exit 3"
+
+
+@pytest.fixture(name="agent_socket")
+async def _agent_socket(tmp_path: Path) -> AsyncIterator[Path]:
+    """Yield the socket of a stock agent that has namespaces, files and a boot of its own."""
+    guests = backend("agent")
+    if guests.missing():
+        pytest.skip(f"such guests need {guests.missing()}")
+    yield (await guests.start([GuestSpec(name="vm1")], tmp_path / "guests"))["vm1"]
+    await guests.stop(tmp_path / "guests")
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the other driver installed."""
+    monkeypatch.setattr(drivers, "available_drivers", lambda: {OtherDriver})
+
+
+def _content(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+async def test_a_schedule_over_another_driver(log: AsyncLog, tmp_path: Path, agent_socket: Path) -> None:
+    """Files in and out, output of any bytes, exit codes, a reboot that is asked for, and both kinds of time."""
+    (tmp_path / "large").write_bytes(LARGE)
+    await log.put_resource(tmp_path / "large")
+    schedule = (
+        Entry(
+            id="output",
+            start_time=-3,
+            executable="run.sh",
+            files=(EntryFile("run.sh", content=OUTPUT, executable=True), EntryFile("/root/l", resource="large")),
+        ),
+        Entry(id="reboot", start_time=-2, executable="[ -e /root/again ] || { touch /root/again; exit 10; }; true"),
+        Entry(id="out", start_time=-1, transfer=Transfer("/root/l*")),
+        Entry(id="later", start_time=1, executable="echo", arguments="late"),
+    )
+    address = AgentAddress(HOST, str(agent_socket), ENGINE)
+    await log.add_vm("uuid", "vm1", agent=address)
+    await log.put_schedule("vm1", schedule)
+    await log.launch(start_buffer=0)
+    async with handling(log, tmp_path / "handler"):
+        recorded = await until(log, ended(5, EntryFinished))
+    finished = [(each.entry, each.attempt, each.exit_code) for each in bodies(recorded, EntryFinished)]
+    assert finished == [("output", 1, 3), ("reboot", 1, 10), ("reboot", 2, 0), ("out", 1, None), ("later", 1, 0)]
+    written = dict.fromkeys(("stdout", "stderr"), b"")
+    for piece in bodies(recorded, OutputCaptured):
+        if piece.entry == "output":
+            written[piece.stream] += piece.data if piece.data is not None else (piece.text or "").encode()
+    assert written == {"stdout": b"\xff\0caf\xc3\xa9\n" + bytes(70000), "stderr": b"wrong\n"}
+    (copied,) = bodies(recorded, events.FileTransferred)
+    assert copied.sha256 == hashlib.sha256(LARGE).hexdigest()
+    assert _content(copied.host_path) == LARGE
+    assert len(bodies(recorded, events.VmRebooted)) == 1
+    assert [each.state for each in bodies(recorded, VmStateSet)] == ["configuring", "configured"]
+
+
+async def test_what_the_driver_cannot_do(agent_socket: Path, tmp_path: Path) -> None:
+    """Its failures are the handler's errors: refusals, absences, and a socket that is gone."""
+    guest = DriverGuest(lambda: OtherDriver({"path": str(agent_socket)}, LOG), agent_socket, "vm1", SystemClock())
+    with pytest.raises(AgentDisconnectedError, match="not connected"):
+        await guest.probe([("/var/launch/x", 1)])
+    await guest.connect(10)
+    assert await guest.probe([("/var/launch/x", 1)]) == ["absent"]
+    assert await guest.read("/no/such", 0, 10) == b""
+    with pytest.raises(AgentError, match="/no/such cannot be read"):
+        await guest.fetch("/no/such", tmp_path / "x")
+    with pytest.raises(GuestError, match="exec_status of its driver: ValueError"):
+        await guest.launch_status(999_999)
+    await guest.connect(10)
+    await guest.close()
+    missing = DriverGuest(lambda: OtherDriver({"path": "/none"}, LOG), Path("/none"), "vm1", SystemClock())
+    with pytest.raises(AgentDisconnectedError, match=r"connect of its driver: .*No such file"):
+        await missing.connect(0.05)
+    await missing.close()
+
+
+async def test_a_driver_that_hangs(agent_socket: Path) -> None:
+    """The call is given up with its thread; the next connection has another driver, and works."""
+    release = threading.Event()
+    made: list[OtherDriver] = []
+
+    class Hanging(OtherDriver):
+        def connect(self) -> int | None:
+            if len(made) == 1:
+                release.wait(60)
+                return None
+            return super().connect()
+
+    def make() -> OtherDriver:
+        made.append(Hanging({"path": str(agent_socket)}, LOG))
+        return made[-1]
+
+    guest = DriverGuest(make, agent_socket, "vm1", SystemClock())
+    with pytest.raises(AgentTimeoutError, match="no end after"):
+        await guest.connect(0.05)
+    assert len(made) == 1
+    await guest.connect(10)
+    assert len(made) == 2
+    assert await guest.begin("run")
+    await guest.close()
+    release.set()
