@@ -130,5 +130,5 @@ class Readers:
         return future.result()
 
     def close(self) -> None:
-        """Let the threads end; the connections are their owner's."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Wait for what is being read, which has been interrupted; the connections are their owner's."""
+        self._threads.shutdown(cancel_futures=True)

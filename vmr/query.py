@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import nats.errors
 
 from vmr.errors import DataError, LogUnavailableError, ProjectorMissingError, QueryError
 from vmr.subjects import query_subject
@@ -118,15 +119,23 @@ async def ask(
     Raises `QueryError` when the service refuses it or has not reached ``after`` within ``timeout`` seconds,
     `ProjectorMissingError` when nobody answers, `LogUnavailableError` when the answer does not come in time.
     """
+    question = encode_question(Question(after=after, params=dict(params or {}), deadline=timeout))
+    try:
+        return await _request(client, query_subject(db, query), query, question, timeout)
+    except nats.errors.Error as error:
+        raise LogUnavailableError(f"query {query!r}: no connection to the server: {error}; see `vmr status`") from error
+
+
+async def _request(client: Client, subject: str, query: str, question: bytes, seconds: float) -> Answer:
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox)
-    question = Question(after=after, params=dict(params or {}), deadline=timeout)
     try:
-        await client.publish(query_subject(db, query), encode_question(question), reply=inbox)
+        await client.publish(subject, question, reply=inbox)
         # The service keeps the deadline itself and says so; the second on top is for its words to arrive.
-        return await _gather(subscription, query, time.monotonic() + timeout + 1)
+        return await _gather(subscription, query, time.monotonic() + seconds + 1)
     finally:
-        await subscription.unsubscribe()
+        if not client.is_closed:
+            await subscription.unsubscribe()
 
 
 async def _gather(subscription: Subscription, query: str, until: float) -> Answer:

@@ -163,9 +163,11 @@ class Endpoints:
             log.warning("a question could not be answered", error=repr(error))
 
     async def stop(self) -> None:
-        """Stop serving."""
+        """Stop serving; who is being answered is given up."""
         for task in self._tasks:
             task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         if self._service is not None and not self._client.is_closed:
             await self._service.stop()
         self._service = None

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from vmr import events
-from vmr.errors import ProjectorMissingError, QueryError
+from vmr.errors import LogUnavailableError, ProjectorMissingError, QueryError
 from vmr.log import AsyncLog
 from vmr.projections import load_queries
-from vmr.query import Question, encode_question
+from vmr.query import Question, ask, encode_question
 from vmr.schedule import Entry
 from vmr.subjects import query_subject
 
@@ -57,6 +57,14 @@ async def test_nobody_answers(log: AsyncLog) -> None:
     """Without a projector a query fails at once and says what to start."""
     with pytest.raises(ProjectorMissingError, match="vmr up"):
         await log.query("vms")
+
+
+async def test_a_closed_connection_is_no_projector(log: AsyncLog) -> None:
+    """Asking on a connection that is closed is an error of the connection, in vmr's own words."""
+    client = log.connection.client
+    await log.close()
+    with pytest.raises(LogUnavailableError, match="no connection"):
+        await ask(client, log.db, "vms")
 
 
 @pytest.mark.parametrize(
