@@ -8,6 +8,7 @@
     │   ├── EventTooLargeError              an event does not fit in a message
     │   └── QueryError                      a query or SQL statement that cannot be answered
     ├── ConflictError                       somebody else wrote first: read again, then retry
+    ├── UnknownVmError (RuntimeError)       no VM of this uuid is part of the experiment
     ├── LogUnavailableError (ConnectionError)   the log cannot be reached or used
     │   ├── ServerNotFoundError             nothing listens there
     │   ├── CredentialError                 the server does not accept the credential
@@ -49,6 +50,10 @@ class QueryError(InvalidInputError):
 
 class ConflictError(VmrError):
     """The expected last sequence was not the last: somebody else wrote first."""
+
+
+class UnknownVmError(VmrError, RuntimeError):
+    """No VM of this uuid is part of the experiment. Nothing was changed."""
 
 
 class LogUnavailableError(VmrError, ConnectionError):
