@@ -120,14 +120,18 @@ class Guest:
         """
         deadline = self._clock.monotonic() + REBOOT_SECONDS
         await self._agent.shutdown("reboot")
+        down = False
         while True:
             left = deadline - self._clock.monotonic()
             if left <= 0:
                 raise AgentTimeoutError(f"the guest was told to reboot and is not back after {REBOOT_SECONDS:g} s")
-            down = not self._agent.connected
-            await self._agent.wait_until_answers(left, self._clock)
-            now = await self.begin(run)
-            if now != boot or (down and not boot):
+            down = down or not self._agent.connected
+            try:
+                await self._agent.wait_until_answers(left, self._clock)
+                now = await self.begin(run)
+            except (AgentDisconnectedError, AgentTimeoutError):
+                now = boot  # it is going down, or a reply was lost: neither says that it will not come back
+            if now != boot or (down and not boot and self._agent.connected):
                 return now
             await self._clock.sleep(0.1)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from vmr.events import OutputCaptured, StreamName
 
-PIECE = 262_144
-"""Bytes of output in one event; as base64 in JSON it stays well below the server's smallest usual message limit of 1 MiB."""
+PIECE = 131_072
+"""Bytes of output in one event: in JSON a control character takes six, and the server's smallest usual message limit is 1 MiB."""
 
 _LONGEST_CHARACTER = 4
 

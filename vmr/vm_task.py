@@ -42,6 +42,8 @@ logger = structlog.get_logger(__name__)
 CONNECT_SECONDS: Final = 30.0
 LONGEST_PAUSE: Final = 5.0
 """Seconds between tries to reach a guest whose agent does not answer; they double up to this."""
+CLOCK_TICK: Final = 1e-6
+"""Seconds that the wall clock can tell apart, as a datetime."""
 MOST_REFUSALS: Final = 8
 """A guest whose agent answers, and so often not what was asked, is given up: its VM fails."""
 
@@ -208,7 +210,8 @@ class VmTask:
             await self._changed.wait()
             return
         left = (wake - self._clock.now()).total_seconds()
-        sleeper = asyncio.ensure_future(self._clock.sleep(left))
+        # The planner's times are finer than a datetime: it may ask to be woken in less than the clock can tell.
+        sleeper = asyncio.ensure_future(self._clock.sleep(max(left, CLOCK_TICK)))
         waiter = asyncio.ensure_future(self._changed.wait())
         try:
             await asyncio.wait({sleeper, waiter}, return_when=asyncio.FIRST_COMPLETED)
@@ -296,13 +299,17 @@ class VmTask:
             await self._clock.sleep(interval)
 
     async def _load_new(self) -> None:
-        if self.vm.state != "uninitialized":
-            wanted = [
-                state
-                for state in self.vm.entries.values()
-                if state.entry.id not in self._loaded and not state.withdrawn and not state.attempts
-            ]
+        """Load until nothing is left to load: what arrives meanwhile must not be planned before it is in the guest, too."""
+        while wanted := self._unloaded():
             await self._load(wanted)
+
+    def _unloaded(self) -> list[EntryState]:
+        if self.vm.state == "uninitialized":
+            return []
+        entries = self.vm.entries.values()
+        return [
+            each for each in entries if each.entry.id not in self._loaded and not each.withdrawn and not each.attempts
+        ]
 
     async def _load(self, wanted: list[EntryState]) -> None:
         if not wanted:
