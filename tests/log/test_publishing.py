@@ -141,3 +141,14 @@ async def test_closing_publishes_what_was_asked_for_and_refuses_more(settings: S
     assert await asyncio.gather(*tasks) == list(range(1, 51))
     with pytest.raises(PublishError, match="closed"):
         await log.publish(VmAdded(server_uuid="late", server_name="x"))
+
+
+async def test_a_few_concurrent_calls_each_get_their_own_answer(log: AsyncLog) -> None:
+    """Few events go out side by side: in order, each with its sequence, and a conflict is its own caller's."""
+    await log.publish(HandlerAttached(server_uuid="taken", handler="a", host="h"))
+    calls = [log.publish(VmAdded(server_uuid=str(n), server_name="x")) for n in range(6)]
+    calls.insert(3, log.publish_expecting(HandlerAttached(server_uuid="taken", handler="b", host="h"), 0))
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(results.pop(3), ConflictError)
+    assert results == list(range(2, 8))
+    assert await everything(log) == ["taken", *(str(n) for n in range(6))]

@@ -6,6 +6,7 @@ only one that is answered. The server keeps the batch in memory until then and s
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
@@ -101,6 +102,31 @@ class Writer:
         last = await self._insist(lambda: self._send(messages), asked, f"{len(messages)} event(s)")
         self._progress = time.monotonic()
         return list(range(last - len(messages) + 1, last + 1))
+
+    async def write_each(self, messages: Sequence[Outgoing], asked: float) -> list[int | Exception]:
+        """Send ``messages`` right after one another, each by itself; return the sequence of each, or its error.
+
+        A lost connection cuts them at one point: what was not answered is sent again one by one, in order.
+        """
+        first = await asyncio.gather(*(self._send([message]) for message in messages), return_exceptions=True)
+        outcomes: list[int | Exception] = []
+        for message, outcome in zip(messages, first, strict=True):
+            if isinstance(outcome, int):
+                outcomes.append(outcome)
+            elif isinstance(outcome, _RETRIED):
+                outcomes.append(await self._write_alone(message, asked))
+            elif isinstance(outcome, Exception):
+                outcomes.append(outcome)
+            else:
+                raise outcome
+        self._progress = time.monotonic()
+        return outcomes
+
+    async def _write_alone(self, message: Outgoing, asked: float) -> int | Exception:
+        try:
+            return (await self.write([message], asked))[0]
+        except Exception as error:  # noqa: BLE001 (it is returned to whom it concerns)
+            return error
 
     async def find(self, message: Outgoing, asked: float) -> int | None:
         """Return the sequence of ``message`` if it is the one that was stored where it expected to be, else None."""
