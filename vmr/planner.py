@@ -8,8 +8,9 @@ The rules are FIREWHEEL's, as its users know them:
 - positive time is seconds after the start, with pauses and breaks as `vmr.timeline` places them; nothing waits for anything else;
 - an entry that arrives late runs at once, in the order above;
 - a nonzero exit code fails nothing; an entry that cannot be launched fails its VM unless the entry says otherwise;
-- exit code 10, or a file named ``reboot``, in negative time: when all entries of that time are done the guest is rebooted once, and
-  the entries that asked run again.
+- exit code 10, or a file named ``reboot``: when all entries of that time are done the guest is rebooted once, and the entries that
+  asked run again (FIREWHEEL does so in negative time only);
+- an entry's own rules may give it more attempts, or fail its VM, after a bad end (`vmr.schedule.Entry`).
 """
 
 from __future__ import annotations
@@ -22,10 +23,7 @@ import msgspec
 
 from vmr.schedule import format_time
 from vmr.timeline import Hold, Interval, Timeline
-from vmr.vm_state import EntryState, ExperimentState, VmState
-
-MAX_ATTEMPTS = 16
-"""Attempts of one entry; an entry that asks for a reboot each time would go on for ever."""
+from vmr.vm_state import MAX_ATTEMPTS, EntryState, ExperimentState, VmState
 
 
 class SetState(msgspec.Struct, frozen=True):
@@ -33,6 +31,12 @@ class SetState(msgspec.Struct, frozen=True):
 
     state: str
     reason: str = ""
+
+
+class Waive(msgspec.Struct, frozen=True):
+    """Record that the experiment does not wait for the VM."""
+
+    reason: str
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -68,7 +72,7 @@ class Reboot(msgspec.Struct, frozen=True):
     entries: tuple[str, ...]
 
 
-Action: TypeAlias = SetState | Tick | Launch | BeginHold | EndHold | Reboot
+Action: TypeAlias = SetState | Waive | Tick | Launch | BeginHold | EndHold | Reboot
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -80,7 +84,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan(vm: VmState, experiment: ExperimentState, now: datetime) -> Plan:
     """Return what is due for ``vm`` at ``now`` (UTC, aware). The actions' events change the state, and the next plan follows from it."""
-    if not vm.added or vm.state.lower() in {"n/a", "failed"} or not vm.scheduled or experiment.ended:
+    if vm.added and vm.state.lower() == "failed":
+        return Plan(_waive(vm, experiment))
+    if not vm.added or vm.state.lower() == "n/a" or not vm.scheduled or experiment.ended:
         return Plan()
     broken = vm.refused or _failure(vm)
     if broken:
@@ -97,6 +103,11 @@ def complete(vm: VmState) -> bool:
     if vm.state.lower() == "failed":
         return not any(state.running for state in vm.entries.values())
     return vm.scheduled and all(state.concluded or _for_ever(state) for state in vm.entries.values())
+
+
+def timeline_of(vm: VmState, experiment: ExperimentState, now: datetime) -> Timeline:
+    """Return when the schedule time of ``vm`` stands still, as far as is known at ``now`` (UTC, aware); times are relative to the start."""
+    return _Planner(vm, experiment, now).timeline
 
 
 class _Planner:
@@ -131,18 +142,26 @@ class _Planner:
         """Decide on the earliest unfinished negative time."""
         time = min(state.entry.time for state in unfinished)
         level = [state for state in unfinished if state.entry.time == time]
-        tired = [state for state in level if len(state.attempts) >= MAX_ATTEMPTS and state.wants_reboot]
-        if tired:
-            reason = f"entry {tired[0].entry.id!r} asked for a reboot {MAX_ATTEMPTS} times"
-            return [SetState("failed", reason)]
-        launches = [Launch(state.entry.id, number) for state in level if (number := state.next_attempt) is not None]
+        launches = self._launches(level)
         if launches:
             if self.timeline.held(self.real) is not None and not self._only_late(level):
                 return []
             return [*self._tick(level[0]), *launches]
-        if all(state.wants_reboot for state in level):
-            return [Reboot(tuple(state.entry.id for state in level))]
-        return []
+        return _reboot(level)
+
+    def _launches(self, level: list[EntryState]) -> list[Action]:
+        """Return the launches of entries that are to run now, first attempts and further ones; note when the others are."""
+        launches: list[Action] = []
+        for state in level:
+            number = state.next_attempt
+            if number is None:
+                continue
+            after = state.due_again() if state.attempts else None
+            if after is not None and after > self.now:
+                self.wakes.append(self._real(after))
+            else:
+                launches.append(Launch(state.entry.id, number))
+        return launches
 
     def _only_late(self, level: list[EntryState]) -> bool:
         """Whether these entries came after the hold began: an operator's entries act in spite of it."""
@@ -164,7 +183,18 @@ class _Planner:
         actions: list[Action] = []
         if due:
             actions += self._tick(max(due, key=lambda each: each[1])[3])
-        return actions + [Launch(state.entry.id, 1, self._moment(real)) for real, _, _, state in due]
+        actions += [Launch(state.entry.id, 1, self._moment(real)) for real, _, _, state in due]
+        return actions + self._again()
+
+    def _again(self) -> list[Action]:
+        """Decide on further attempts of positive entries, and on the reboots that they ask for."""
+        tried = [state for state in self._entries() if state.entry.time > 0 and state.attempts]
+        actions = self._launches(tried)
+        times = sorted({state.entry.time for state in tried if state.wants_reboot})
+        for time in times:
+            unfinished = [state for state in tried if state.entry.time == time and not state.concluded]
+            actions += _reboot(unfinished)
+        return actions
 
     def _holds(self) -> list[Action]:
         """Record holds and resumes of the schedule as they take effect and end."""
@@ -219,12 +249,39 @@ class _Planner:
         return self.origin + timedelta(seconds=real)
 
 
+def _reboot(unfinished: list[EntryState]) -> list[Action]:
+    """Return the reboot that entries of one time ask for, when nothing else of that time is left to do."""
+    if unfinished and all(state.wants_reboot for state in unfinished):
+        return [Reboot(tuple(state.entry.id for state in unfinished))]
+    return []
+
+
+def _waive(vm: VmState, experiment: ExperimentState) -> tuple[Action, ...]:
+    """Return what the rule of the experiment does about a VM that failed before the start."""
+    launched = experiment.launched
+    if vm.waived or experiment.start is not None or launched is None or launched.failed_vms != "waive":
+        return ()
+    return (Waive(f"failed: {vm.reason}" if vm.reason else "failed"),)
+
+
 def _failure(vm: VmState) -> str:
-    """Why the VM has failed, or empty: an entry that could not be launched and does not say that this may be."""
-    for state in vm.entries.values():
-        failed = bool(state.attempts) and state.attempts[-1].status == "failed"
-        if failed and not state.entry.ignore_failure and state.entry.transfer is None:
-            return f"entry {state.entry.id!r} could not be launched"
+    """Why the VM has failed, or empty."""
+    return next((reason for state in vm.entries.values() if state.attempts and (reason := _failure_of(state))), "")
+
+
+def _failure_of(state: EntryState) -> str:
+    """Why an entry fails its VM, or empty."""
+    name, entry, last = f"entry {state.entry.id!r}", state.entry, state.attempts[-1]
+    if state.wants_reboot and len(state.attempts) >= MAX_ATTEMPTS:
+        return f"{name} asked for a reboot {MAX_ATTEMPTS} times"
+    if state.running or state.wants_reboot or state.wants_again:
+        return ""
+    if last.status == "failed" and not entry.ignore_failure and entry.transfer is None:
+        return f"{name} could not be launched"
+    if last.status == "lost" and entry.when_lost != "continue":
+        return f"{name} was lost" if entry.when_lost == "fail" else f"{name} was lost {len(state.attempts)} times"
+    if last.bad and entry.nonzero_fails:
+        return f"{name} ended with exit code {last.exit_code}"
     return ""
 
 

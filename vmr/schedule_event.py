@@ -69,9 +69,21 @@ class Priority(float):
             return (float(self), self.serial) < (float(other), other.serial)
         return float(self) < other
 
+    def __gt__(self, other: float) -> bool:
+        return other < self if isinstance(other, Priority) else float(self) > other
+
+    def __le__(self, other: float) -> bool:
+        return not self > other
+
+    def __ge__(self, other: float) -> bool:
+        return not self < other
+
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Priority):
             return float(self) == float(other) and self.serial == other.serial
         return float(self) == other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
     __hash__ = float.__hash__
