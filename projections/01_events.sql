@@ -33,6 +33,7 @@ CREATE TABLE events (
     stdout_size    BIGINT,
     stderr_size    BIGINT,
     reboot         BOOLEAN,
+    timed_out      BOOLEAN,
     duration       DOUBLE,
     error          VARCHAR,
     control_ip     VARCHAR,
@@ -48,6 +49,7 @@ CREATE TABLE events (
     start_time     TIMESTAMPTZ,
     start_buffer   DOUBLE,
     guests         VARCHAR,
+    failed_vms     VARCHAR,
     body           JSON        NOT NULL
 );
 COMMENT ON TABLE events IS 'Every event of the log, one row each, with the fields that people filter on as columns';
@@ -79,6 +81,7 @@ COMMENT ON COLUMN events.exit_code IS 'Exit code; 128 + n when signal n ended th
 COMMENT ON COLUMN events.stdout_size IS 'Bytes that the attempt wrote to standard output';
 COMMENT ON COLUMN events.stderr_size IS 'Bytes that the attempt wrote to standard error';
 COMMENT ON COLUMN events.reboot IS 'Whether the attempt asks for a reboot of its guest';
+COMMENT ON COLUMN events.timed_out IS 'Whether the program was killed because its time was over';
 COMMENT ON COLUMN events.duration IS 'Seconds: of the program as the guest measured it, or of a pause';
 COMMENT ON COLUMN events.error IS 'Why the attempt could not be launched';
 COMMENT ON COLUMN events.control_ip IS 'Address of the VM on the control network';
@@ -94,6 +97,7 @@ COMMENT ON COLUMN events.launch_time IS 'Launch time of the experiment as report
 COMMENT ON COLUMN events.start_time IS 'Start time of the experiment as reported';
 COMMENT ON COLUMN events.start_buffer IS 'Seconds between the last VM being configured and the start';
 COMMENT ON COLUMN events.guests IS 'Which kind of guests the experiment runs on';
+COMMENT ON COLUMN events.failed_vms IS 'Whether the experiment waits for VMs that fail before the start, or waives them';
 COMMENT ON COLUMN events.body IS 'The whole body as JSON';
 
 CREATE TABLE log_cursor (

@@ -13,7 +13,8 @@ CREATE TABLE vm (
     ) NOT NULL,
     state       STRUCT(seq BIGINT, time TIMESTAMPTZ, state VARCHAR, reason VARCHAR) NOT NULL,
     vm_time     STRUCT(seq BIGINT, time TIMESTAMPTZ, vm_time VARCHAR) NOT NULL,
-    removed_seq BIGINT
+    removed_seq BIGINT,
+    waived      STRUCT(seq BIGINT, time TIMESTAMPTZ, reason VARCHAR)
 );
 COMMENT ON TABLE vm IS 'The last that was said of each VM of each run; read the views vms and all_vms';
 COMMENT ON COLUMN vm.run IS 'Number of the run';
@@ -22,6 +23,7 @@ COMMENT ON COLUMN vm.added IS 'What was said when it was added, the last time th
 COMMENT ON COLUMN vm.state IS 'Its state, and since when';
 COMMENT ON COLUMN vm.vm_time IS 'The time of its schedule that it has reached, and since when';
 COMMENT ON COLUMN vm.removed_seq IS 'Sequence of the last event that removed it';
+COMMENT ON COLUMN vm.waived IS 'Since when, and why, the experiment does not wait for it; nothing when it does';
 
 -- section: fold on vm.added, vm.removed
 MERGE INTO vm
@@ -47,9 +49,10 @@ WHEN MATCHED THEN UPDATE SET
     added = coalesce(b.added, vm.added),
     state = coalesce(b.state, vm.state),
     vm_time = coalesce(b.vm_time, vm.vm_time),
-    removed_seq = coalesce(b.removed_seq, vm.removed_seq)
+    removed_seq = coalesce(b.removed_seq, vm.removed_seq),
+    waived = CASE WHEN b.added IS NULL THEN vm.waived END -- who is added anew is waited for again
 WHEN NOT MATCHED AND b.added IS NOT NULL THEN INSERT VALUES (
-    b.run, b.server_uuid, b.added, b.state, b.vm_time, CASE WHEN b.removed_seq > b.first_added_seq THEN b.removed_seq END
+    b.run, b.server_uuid, b.added, b.state, b.vm_time, CASE WHEN b.removed_seq > b.first_added_seq THEN b.removed_seq END, NULL
 );
 
 -- section: fold on vm.state_set
@@ -73,6 +76,16 @@ FROM (
 ) AS b
 WHERE vm.run = b.run AND vm.server_uuid = b.server_uuid AND b.vm_time.seq > vm.vm_time.seq;
 
+-- section: fold on vm.waived
+UPDATE vm SET waived = b.waived
+FROM (
+    SELECT run, server_uuid, arg_max({seq: seq, time: time, reason: reason}, seq) AS waived
+    FROM batch
+    WHERE type = 'vm.waived'
+    GROUP BY run, server_uuid
+) AS b
+WHERE vm.run = b.run AND vm.server_uuid = b.server_uuid AND b.waived.seq > vm.added.seq;
+
 -- section: views
 CREATE VIEW all_vms AS
 SELECT
@@ -81,10 +94,11 @@ SELECT
     vm.added.server_name AS server_name,
     vm.added.control_ip AS control_ip,
     vm.state.state AS state,
-    lower(vm.state.state) IN ('configured', 'n/a') AS ready,
+    lower(vm.state.state) IN ('configured', 'n/a') OR vm.waived IS NOT NULL AS ready,
     vm.state.time AS state_since,
     vm.state.reason AS state_reason,
     vm.vm_time.vm_time AS vm_time,
+    vm.waived.time AS waived,
     vm.added.agent_host AS agent_host,
     vm.added.agent_path AS agent_path,
     vm.added.agent_engine AS agent_engine,
@@ -99,10 +113,11 @@ COMMENT ON COLUMN all_vms.server_uuid IS 'Identity of the VM';
 COMMENT ON COLUMN all_vms.server_name IS 'Name of the VM; its schedule is found by it';
 COMMENT ON COLUMN all_vms.control_ip IS 'Address on the control network; may be empty';
 COMMENT ON COLUMN all_vms.state IS 'State: uninitialized, configuring, configured, failed, n/a, or any other word';
-COMMENT ON COLUMN all_vms.ready IS 'Whether the barrier counts it as ready: configured and n/a are';
+COMMENT ON COLUMN all_vms.ready IS 'Whether the barrier counts it as ready: configured and n/a are, and who is waived';
 COMMENT ON COLUMN all_vms.state_since IS 'When it got into this state';
 COMMENT ON COLUMN all_vms.state_reason IS 'Why it got into this state; may be empty';
 COMMENT ON COLUMN all_vms.vm_time IS 'Time of its schedule that it has reached, as a decimal string; empty before the first contact';
+COMMENT ON COLUMN all_vms.waived IS 'Since when the experiment does not wait for it; empty when it does';
 COMMENT ON COLUMN all_vms.agent_host IS 'Host of the handler that serves it';
 COMMENT ON COLUMN all_vms.agent_path IS 'Socket of its guest agent on that host';
 COMMENT ON COLUMN all_vms.agent_engine IS 'Driver that talks to its guest agent';
@@ -119,10 +134,11 @@ COMMENT ON COLUMN vms.server_uuid IS 'Identity of the VM';
 COMMENT ON COLUMN vms.server_name IS 'Name of the VM; its schedule is found by it';
 COMMENT ON COLUMN vms.control_ip IS 'Address on the control network; may be empty';
 COMMENT ON COLUMN vms.state IS 'State: uninitialized, configuring, configured, failed, n/a, or any other word';
-COMMENT ON COLUMN vms.ready IS 'Whether the barrier counts it as ready: configured and n/a are';
+COMMENT ON COLUMN vms.ready IS 'Whether the barrier counts it as ready: configured and n/a are, and who is waived';
 COMMENT ON COLUMN vms.state_since IS 'When it got into this state';
 COMMENT ON COLUMN vms.state_reason IS 'Why it got into this state; may be empty';
 COMMENT ON COLUMN vms.vm_time IS 'Time of its schedule that it has reached, as a decimal string; empty before the first contact';
+COMMENT ON COLUMN vms.waived IS 'Since when the experiment does not wait for it; empty when it does';
 COMMENT ON COLUMN vms.agent_host IS 'Host of the handler that serves it';
 COMMENT ON COLUMN vms.agent_path IS 'Socket of its guest agent on that host';
 COMMENT ON COLUMN vms.agent_engine IS 'Driver that talks to its guest agent';

@@ -13,7 +13,7 @@ CREATE TABLE attempt (
     ),
     finish      STRUCT(
         seq BIGINT, time TIMESTAMPTZ, status VARCHAR, exit_code BIGINT, duration DOUBLE,
-        stdout_size BIGINT, stderr_size BIGINT, reboot BOOLEAN, reason VARCHAR
+        stdout_size BIGINT, stderr_size BIGINT, reboot BOOLEAN, timed_out BOOLEAN, reason VARCHAR
     )
 );
 COMMENT ON TABLE attempt IS 'Start and end of every execution of every entry; read the views attempts and all_attempts';
@@ -34,7 +34,7 @@ USING (
         }, seq) FILTER (type = 'vm.entry_started') AS start,
         arg_min({
             seq: seq, time: time, status: replace(type, 'vm.entry_', ''), exit_code: exit_code, duration: duration,
-            stdout_size: stdout_size, stderr_size: stderr_size, reboot: reboot, reason: coalesce(error, reason)
+            stdout_size: stdout_size, stderr_size: stderr_size, reboot: reboot, timed_out: timed_out, reason: coalesce(error, reason)
         }, seq) FILTER (type <> 'vm.entry_started') AS finish
     FROM batch
     WHERE type IN ('vm.entry_started', 'vm.entry_finished', 'vm.entry_failed', 'vm.entry_lost') AND attempt IS NOT NULL
@@ -65,6 +65,7 @@ SELECT
     epoch_us(a.start.time - a.start.due) / 1e6 AS lateness,
     a.finish.reason AS reason,
     a.finish.reboot AS reboot,
+    a.finish.timed_out AS timed_out,
     a.finish.stdout_size AS stdout_size,
     a.finish.stderr_size AS stderr_size,
     a.start.directory AS directory,
@@ -91,6 +92,7 @@ COMMENT ON COLUMN all_attempts.duration IS 'Seconds that it ran: as the guest me
 COMMENT ON COLUMN all_attempts.lateness IS 'Seconds between due and started';
 COMMENT ON COLUMN all_attempts.reason IS 'Why it failed or was lost';
 COMMENT ON COLUMN all_attempts.reboot IS 'Whether it asked for a reboot of its guest';
+COMMENT ON COLUMN all_attempts.timed_out IS 'Whether it was killed because its time was over';
 COMMENT ON COLUMN all_attempts.stdout_size IS 'Bytes that it wrote to standard output';
 COMMENT ON COLUMN all_attempts.stderr_size IS 'Bytes that it wrote to standard error';
 COMMENT ON COLUMN all_attempts.directory IS 'Working directory in the guest';
@@ -118,6 +120,7 @@ COMMENT ON COLUMN attempts.duration IS 'Seconds that it ran: as the guest measur
 COMMENT ON COLUMN attempts.lateness IS 'Seconds between due and started';
 COMMENT ON COLUMN attempts.reason IS 'Why it failed or was lost';
 COMMENT ON COLUMN attempts.reboot IS 'Whether it asked for a reboot of its guest';
+COMMENT ON COLUMN attempts.timed_out IS 'Whether it was killed because its time was over';
 COMMENT ON COLUMN attempts.stdout_size IS 'Bytes that it wrote to standard output';
 COMMENT ON COLUMN attempts.stderr_size IS 'Bytes that it wrote to standard error';
 COMMENT ON COLUMN attempts.directory IS 'Working directory in the guest';

@@ -101,6 +101,12 @@ class VmStateSet(_VmBody, frozen=True, tag="vm.state_set"):
     reason: str = ""
 
 
+class VmWaived(_VmBody, frozen=True, tag="vm.waived"):
+    """The experiment no longer waits for this VM: it counts as ready, whatever its state, until it is added anew."""
+
+    reason: str = ""
+
+
 class VmTimeTicked(_VmBody, frozen=True, tag="vm.time_ticked"):
     """A VM has reached a time of its schedule (a decimal string; empty clears it)."""
 
@@ -189,6 +195,7 @@ class EntryFinished(_AttemptBody, frozen=True, tag="vm.entry_finished"):
         stderr_size: bytes written to standard error, all captured.
         reboot: whether it asks for a reboot of its guest (exit code 10, or a file named ``reboot``).
         duration: seconds from launch to exit as the guest measured them; None where it did not.
+        timed_out: whether the program was killed because its time was over.
 
     """
 
@@ -197,6 +204,7 @@ class EntryFinished(_AttemptBody, frozen=True, tag="vm.entry_finished"):
     stderr_size: Count = 0
     reboot: bool = False
     duration: float | None = None
+    timed_out: bool = False
 
 
 class EntryFailed(_AttemptBody, frozen=True, tag="vm.entry_failed"):
@@ -323,6 +331,7 @@ class ExperimentLaunched(Body, frozen=True, tag="experiment.launched"):
         start_buffer: seconds between the last VM being configured and the start.
         experiment: the experiment file as it was given.
         guests: which kind of guests it runs on.
+        failed_vms: whether the experiment waits for VMs that fail before the start, or waives them by itself.
 
     """
 
@@ -331,6 +340,7 @@ class ExperimentLaunched(Body, frozen=True, tag="experiment.launched"):
     start_buffer: Annotated[float, msgspec.Meta(ge=0)] = 60.0
     experiment: ObjectRef | None = None
     guests: str = ""
+    failed_vms: Literal["wait", "waive"] = "wait"
 
 
 class ExperimentStarted(Body, frozen=True, tag="experiment.started"):
@@ -359,6 +369,7 @@ KnownBody: TypeAlias = (
     VmAdded
     | VmRemoved
     | VmStateSet
+    | VmWaived
     | VmTimeTicked
     | VmPaused
     | VmResumed

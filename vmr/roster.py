@@ -26,7 +26,7 @@ def is_full_clear(recorded: Recorded) -> bool:
 
 def everywhere_filters(db: str) -> list[str]:
     """Return the subject filters of what a handler must know of all VMs: who is part of the experiment, and who is ready."""
-    wanted = (events.VmAdded, events.VmRemoved, events.VmStateSet)
+    wanted = (events.VmAdded, events.VmRemoved, events.VmStateSet, events.VmWaived)
     return [*(every_vm(db, body) for body in wanted), entity_subject(db, "experiment", None, ">")]
 
 

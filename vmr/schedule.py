@@ -87,7 +87,14 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         pause: a hold on what follows.
         resume: ends a break.
         ignore_failure: whether a file that cannot be loaded leaves the VM alive instead of failing it.
-        on_host: run on the handler's host, not in the guest.
+        on_host: run on the handler's host, not in the guest. There the arguments are split into words as a shell would, and no shell
+            reads them.
+        timeout: seconds after which an attempt's program is killed; None lets it run.
+        retries: how many more attempts an entry gets whose attempt ended with a nonzero exit code or was killed by its timeout.
+        when_lost: what follows when the end of an attempt cannot be known: ``continue`` with the schedule, run it ``again``, or ``fail``
+            the VM.
+        nonzero_fails: whether a nonzero exit code of the last attempt fails the VM.
+        overwrite: whether the entry's files replace files that exist in the guest.
 
     """
 
@@ -101,6 +108,11 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     resume: bool = False
     ignore_failure: bool = False
     on_host: bool = False
+    timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    retries: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    when_lost: Literal["continue", "again", "fail"] = "continue"
+    nonzero_fails: bool = False
+    overwrite: bool = False
 
     @property
     def time(self) -> float:
@@ -139,6 +151,12 @@ def check_entry(entry: Entry) -> None:
         raise wrong("arguments without an executable; name the program that takes them")
     if entry.executable is None and not entry.files and entry.transfer is None and not held:
         raise wrong("nothing to do; give an executable, files, a transfer, a pause or a resume")
+    if entry.executable is None and (entry.timeout is not None or entry.retries or entry.nonzero_fails):
+        raise wrong("timeout, retries and nonzero_fails are for programs; give an executable, or leave them out")
+    if entry.pause is not None and -math.inf < entry.time < 0:
+        raise wrong(
+            'a pause or break is at "-inf", at 0 or at a positive time; negative times are an order and not a clock'
+        )
     for file in entry.files:
         _check_file(file, entry, wrong)
     if entry.transfer is not None and not is_absolute(entry.transfer.location):

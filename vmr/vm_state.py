@@ -7,7 +7,7 @@ read model lists it as an anomaly. The planner (`vmr.planner`) decides from thes
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 from vmr import events
@@ -15,20 +15,31 @@ from vmr.events import Recorded
 from vmr.schedule import Entry, format_time
 
 AttemptStatus: TypeAlias = Literal["running", "finished", "failed", "lost"]
+MAX_ATTEMPTS = 16
+"""Attempts of an entry that asks for a reboot each time, or is lost each time; it could go on for ever."""
+LONGEST_RETRY_PAUSE = 60.0
+"""Seconds between attempts double from one up to this."""
 READY_STATES = frozenset({"configured", "n/a"})
 """States that let the experiment start, in lower case (the seed writes ``N/A``)."""
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One execution of an entry: its number, how it stands, and how many bytes of its output are recorded."""
+    """One execution of an entry: its number, how it stands, since when (UTC), and how many bytes of its output are recorded."""
 
     number: int
     status: AttemptStatus = "running"
+    started: datetime | None = None
+    ended: datetime | None = None
     exit_code: int | None = None
     reboot: bool = False
     stdout: int = 0
     stderr: int = 0
+
+    @property
+    def bad(self) -> bool:
+        """Whether the program ended with a nonzero exit code that is no request for a reboot."""
+        return self.status == "finished" and bool(self.exit_code) and not self.reboot
 
 
 @dataclass(slots=True)
@@ -63,18 +74,37 @@ class EntryState:
         return bool(self.attempts) and self.attempts[-1].reboot and not self.rebooted
 
     @property
+    def wants_again(self) -> bool:
+        """Whether the last attempt is over and the entry's rules give it another one."""
+        if not self.attempts:
+            return False
+        last = self.attempts[-1]
+        if last.reboot:
+            return self.rebooted
+        if last.status == "lost":
+            return self.entry.when_lost == "again" and len(self.attempts) < MAX_ATTEMPTS
+        return last.bad and sum(each.bad for each in self.attempts) <= self.entry.retries
+
+    @property
     def concluded(self) -> bool:
         """Whether nothing is left to do for it."""
         if not self.attempts:
             return self.withdrawn
-        return self.attempts[-1].status != "running" and not self.attempts[-1].reboot
+        return not (self.running or self.wants_reboot or self.wants_again)
 
     @property
     def next_attempt(self) -> int | None:
         """The number of the attempt to launch, or None when none is."""
         if not self.attempts:
             return None if self.withdrawn else 1
-        return len(self.attempts) + 1 if self.attempts[-1].reboot and self.rebooted else None
+        return len(self.attempts) + 1 if self.wants_again else None
+
+    def due_again(self) -> datetime | None:
+        """Return before which time (UTC) the next attempt is not to be launched: retries keep a growing distance."""
+        last = self.attempts[-1]
+        if last.reboot or last.ended is None:
+            return None
+        return last.ended + timedelta(seconds=min(LONGEST_RETRY_PAUSE, 2.0 ** (len(self.attempts) - 1)))
 
 
 @dataclass(slots=True)
@@ -149,6 +179,7 @@ class VmState:
         pauses: operators' pauses of this VM.
         resumes: when operators resumed this VM.
         boot_id: identity of the guest's last known boot, or empty.
+        waived: whether the experiment does not wait for it.
         sequence: the last event folded.
 
     """
@@ -169,6 +200,7 @@ class VmState:
     pauses: list[Command] = field(default_factory=list)
     resumes: list[datetime] = field(default_factory=list)
     boot_id: str = ""
+    waived: bool = False
     sequence: int = 0
 
     def apply(self, recorded: Recorded) -> None:
@@ -184,6 +216,8 @@ class VmState:
                 self.state, self.reason = state, reason
                 if state == "configuring" and self.configuring_since is None:
                     self.configuring_since = recorded.event.time
+            case events.VmWaived():
+                self.waived = True
             case events.VmTimeTicked(current_time=current_time):
                 self.current_time = current_time
             case events.VmPaused(duration=duration):
@@ -196,14 +230,15 @@ class VmState:
                 self.scheduled = False
                 self._withdraw(set())
             case _:
-                self._handling(body)
+                self._handling(recorded)
 
     def _added(self, body: events.VmAdded, event_id: str) -> None:
         self.run = self.run or event_id
         self.name, self.agent, self.added = body.server_name, body.agent, True
-        self.state, self.current_time = body.state, body.current_time
+        self.state, self.current_time, self.waived = body.state, body.current_time, False
 
-    def _handling(self, body: events.KnownBody | events.Unknown) -> None:
+    def _handling(self, recorded: Recorded) -> None:
+        body = recorded.event.body
         match body:
             case events.HandlerAttached(handler=handler):
                 self.handler = handler
@@ -212,29 +247,29 @@ class VmState:
             case events.VmRebooted():
                 self._rebooted(body)
             case _:
-                self._attempt(body)
+                self._attempt(body, recorded.event.time)
 
-    def _attempt(self, body: events.KnownBody | events.Unknown) -> None:
+    def _attempt(self, body: events.KnownBody | events.Unknown, at: datetime) -> None:
         match body:
             case events.EntryStarted(entry=entry, attempt=number, boot_id=boot_id):
                 self.boot_id = boot_id or self.boot_id
-                self._started(entry, number)
+                self._started(entry, number, at)
             case events.OutputCaptured():
                 self._output(body)
             case events.EntryFinished():
-                self._conclude(body, "finished", exit_code=body.exit_code, reboot=body.reboot)
+                self._conclude(body, "finished", at, exit_code=body.exit_code, reboot=body.reboot)
             case events.EntryFailed():
-                self._started(body.entry, body.attempt)  # a failure before the launch has no started event
-                self._conclude(body, "failed")
+                self._started(body.entry, body.attempt, at)  # a failure before the launch has no started event
+                self._conclude(body, "failed", at)
             case events.EntryLost():
-                self._conclude(body, "lost")
+                self._conclude(body, "lost", at)
             case _:
                 pass
 
-    def _started(self, entry: str, number: int) -> None:
+    def _started(self, entry: str, number: int, at: datetime) -> None:
         state = self.entries.get(entry)
         if state is not None and number == len(state.attempts) + 1:
-            state.attempts.append(Attempt(number))
+            state.attempts.append(Attempt(number, started=at))
             state.rebooted = False
 
     def _output(self, body: events.OutputCaptured) -> None:
@@ -246,15 +281,14 @@ class VmState:
         self,
         body: events.EntryFinished | events.EntryFailed | events.EntryLost,
         status: AttemptStatus,
+        at: datetime,
         *,
         exit_code: int | None = None,
         reboot: bool = False,
     ) -> None:
         attempt = self._find(body.entry, body.attempt)
         if attempt is not None and attempt.status == "running":
-            attempt.status, attempt.exit_code = status, exit_code
-            # FIREWHEEL's rule: a request for a reboot counts in negative time only
-            attempt.reboot = reboot and self.entries[body.entry].entry.time < 0
+            attempt.status, attempt.ended, attempt.exit_code, attempt.reboot = status, at, exit_code, reboot
 
     def _find(self, entry: str, number: int) -> Attempt | None:
         state = self.entries.get(entry)
@@ -301,12 +335,14 @@ class BarrierState:
 
     Attributes:
         states: each VM's state by uuid.
-        not_ready: uuids of the VMs that are not ready.
+        not_ready: uuids of the VMs that are not ready, and for which the experiment waits.
+        waived: uuids of the VMs for which it does not.
 
     """
 
     states: dict[str, str] = field(default_factory=dict)
     not_ready: set[str] = field(default_factory=set)
+    waived: set[str] = field(default_factory=set)
 
     @property
     def ready(self) -> bool:
@@ -317,21 +353,27 @@ class BarrierState:
         """Fold one event. A state of a VM that was never added has no effect, so that a late report leaves no ghost."""
         match recorded.event.body:
             case events.VmAdded(server_uuid=uuid, state=state):
+                self.waived.discard(uuid)
                 self._set(uuid, state)
+            case events.VmWaived(server_uuid=uuid) if uuid in self.states:
+                self.waived.add(uuid)
+                self.not_ready.discard(uuid)
             case events.VmStateSet(server_uuid=uuid, state=state) if uuid in self.states:
                 self._set(uuid, state)
             case events.VmRemoved(server_uuid=uuid):
                 self.states.pop(uuid, None)
                 self.not_ready.discard(uuid)
+                self.waived.discard(uuid)
             case events.ExperimentCleared(scope=scope) if "vms" in scope:
                 self.states.clear()
                 self.not_ready.clear()
+                self.waived.clear()
             case _:
                 pass
 
     def _set(self, uuid: str, state: str) -> None:
         self.states[uuid] = state
-        if state.lower() in READY_STATES:
+        if state.lower() in READY_STATES or uuid in self.waived:
             self.not_ready.discard(uuid)
         else:
             self.not_ready.add(uuid)

@@ -20,16 +20,19 @@ import structlog
 from vmr import planner, spool
 from vmr.attempts import AttemptRunner
 from vmr.clock import Clock
-from vmr.errors import AgentDisconnectedError, AgentTimeoutError, DataError, GuestError
-from vmr.eventlog import EventLog
+from vmr.errors import AgentDisconnectedError, AgentTimeoutError, ConflictError, DataError, GuestError
+from vmr.eventlog import EventLog, Fence
 from vmr.events import (
     EntryFailed,
     EntryFinished,
     EntryStarted,
+    HandlerAttached,
     KnownBody,
     VmRebooted,
     VmStateSet,
     VmTimeTicked,
+    VmWaived,
+    subject_of,
 )
 from vmr.guest import Guest
 from vmr.loading import Resources, load
@@ -72,7 +75,8 @@ class Surroundings(msgspec.Struct, frozen=True):
 class VmTask:
     """Drives one VM."""
 
-    def __init__(self, vm: VmState, experiment: ExperimentState, around: Surroundings) -> None:
+    def __init__(self, vm: VmState, experiment: ExperimentState, around: Surroundings, attached: int) -> None:
+        """Drive ``vm``, which the handler has attached with the event of sequence ``attached``."""
         self.vm = vm
         self._experiment = experiment
         self._around = around
@@ -81,7 +85,9 @@ class VmTask:
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._serial = itertools.count()
         self._recording: set[asyncio.Task[int]] = set()
-        self._recorded = 0
+        self._recorded = attached
+        self._fence = Fence(subject_of(around.log.db, HandlerAttached(server_uuid=vm.uuid, handler="", host="")), attached)
+        self._fenced_off = False
         self._guest = around.connect(vm)
         self._boot = ""
         self._loaded: set[str] = set()
@@ -103,17 +109,20 @@ class VmTask:
     @property
     def ours(self) -> bool:
         """Whether the VM is still part of the experiment and no other handler has taken it."""
-        return self.vm.added and self.vm.handler == self._around.handler
+        return self.vm.added and not self._fenced_off and self.vm.handler == self._around.handler
 
     async def run(self) -> None:
         """Drive the VM, which this handler has attached, for as long as it is ours."""
         try:
+            await self._folded(self._recorded)  # what another handler recorded before it was fenced off comes first
             while self.ours and not self._experiment.ended:
                 try:
                     await self._serve()
                 except* (AgentDisconnectedError, AgentTimeoutError) as errors:
                     self._unanswered += 1
                     self._report(errors.exceptions[0])
+                except* ConflictError:
+                    self._log.info("another handler has taken this VM")
                 except* (GuestError, DataError) as errors:
                     self._refusals += 1
                     self._log.warning(
@@ -122,6 +131,8 @@ class VmTask:
                 await self._settle()
                 await self._folded(self._recorded)
                 await self._give_up_or_pause()
+        except ConflictError:
+            self._log.info("another handler has taken this VM")
         finally:
             await self._settle()
             await self._guest.close()
@@ -130,7 +141,7 @@ class VmTask:
         """Pause before the next connection. An agent that is away may be so for hours; one that answers nonsense is given up."""
         if self._refusals > MOST_REFUSALS:
             reason = "the guest's agent does not do what is asked (see the handler's log)"
-            await self._publish(VmStateSet(server_uuid=self.vm.uuid, state="failed", reason=reason))
+            await self.publish(VmStateSet(server_uuid=self.vm.uuid, state="failed", reason=reason))
             self._refusals = 0
         tries = self._unanswered + self._refusals
         if tries and self.ours:
@@ -161,7 +172,7 @@ class VmTask:
         """At the end of the run: copies at an interval have had their last."""
         going = [state for state in self.vm.entries.values() if state.running and state.entry.transfer is not None]
         uuid = self.vm.uuid
-        await self._publish(
+        await self.publish(
             *(
                 EntryFinished(server_uuid=uuid, entry=state.entry.id, attempt=state.attempts[-1].number)
                 for state in going
@@ -175,7 +186,7 @@ class VmTask:
             self._loaded.clear()
         if self.vm.boot_id and boot and boot != self.vm.boot_id:
             asked = tuple(state.entry.id for state in self.vm.entries.values() if state.wants_reboot)
-            await self._publish(VmRebooted(server_uuid=self.vm.uuid, entries=asked, boot_id=boot))
+            await self.publish(VmRebooted(server_uuid=self.vm.uuid, entries=asked, boot_id=boot))
         self._boot = boot
 
     async def _adopt(self) -> None:
@@ -220,7 +231,7 @@ class VmTask:
             waiter.cancel()
 
     async def _act(self, actions: tuple[planner.Action, ...]) -> None:
-        await self._publish(*(body for action in actions if (body := self._event_of(action)) is not None))
+        await self.publish(*(body for action in actions if (body := self._event_of(action)) is not None))
         for action in actions:
             match action:
                 case planner.Launch(entry=entry):
@@ -236,6 +247,9 @@ class VmTask:
             case planner.SetState(state=state, reason=reason):
                 self._log.info("state", state=state, **({"reason": reason} if reason else {}))
                 return VmStateSet(server_uuid=uuid, state=state, reason=reason)
+            case planner.Waive(reason=reason):
+                self._log.warning("the experiment does not wait for this VM", reason=reason)
+                return VmWaived(server_uuid=uuid, reason=reason)
             case planner.Tick(current_time=time):
                 return VmTimeTicked(server_uuid=uuid, current_time=time)
             case planner.Launch(entry=entry, attempt=attempt, due=due):
@@ -263,7 +277,7 @@ class VmTask:
         self._spawn(self._runner(state).launch() if _runs_program(state) else self._without_program(state))
 
     def _runner(self, state: EntryState) -> AttemptRunner:
-        return AttemptRunner(self.vm.uuid, self._guest, self._clock, self._publish, state, state.attempts[-1])
+        return AttemptRunner(self.vm.uuid, self._guest, self._clock, self.publish, state, state.attempts[-1])
 
     async def _without_program(self, state: EntryState) -> None:
         """Carry out an entry that runs nothing in the guest: files that are loaded by now, or copies out of it."""
@@ -274,7 +288,7 @@ class VmTask:
         elif state.entry.transfer is not None:
             error = await self._transfer(state, state.entry.transfer.interval)
         uuid, entry = self.vm.uuid, state.entry.id
-        await self._publish(
+        await self.publish(
             EntryFailed(server_uuid=uuid, entry=entry, attempt=number, error=error)
             if error
             else EntryFinished(server_uuid=uuid, entry=entry, attempt=number)
@@ -293,7 +307,7 @@ class VmTask:
                 raise
             except (OSError, DataError) as error:
                 return str(error)
-            await self._publish(*copied)
+            await self.publish(*copied)
             if interval is None:
                 return "" if task.found else f"there is no file at {task.pattern} in the guest"
             await self._clock.sleep(interval)
@@ -319,7 +333,7 @@ class VmTask:
         uuid = self.vm.uuid
         if failed:
             self._log.error("files cannot be loaded", entries=failed)
-            await self._publish(
+            await self.publish(
                 *(EntryFailed(server_uuid=uuid, entry=entry, attempt=1, error=error) for entry, error in failed.items())
             )
 
@@ -328,16 +342,16 @@ class VmTask:
         try:
             self._boot = await self._guest.reboot(self.vm.run, self._boot)
         except AgentTimeoutError as error:
-            await self._publish(VmStateSet(server_uuid=self.vm.uuid, state="failed", reason=str(error)))
+            await self.publish(VmStateSet(server_uuid=self.vm.uuid, state="failed", reason=str(error)))
             return
-        await self._publish(VmRebooted(server_uuid=self.vm.uuid, entries=entries, boot_id=self._boot))
+        await self.publish(VmRebooted(server_uuid=self.vm.uuid, entries=entries, boot_id=self._boot))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._group.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
-    async def _publish(self, *bodies: KnownBody) -> None:
+    async def publish(self, *bodies: KnownBody) -> None:
         """Record events and return when the fold has them.
 
         Being cancelled does not take back what is on its way: `_settle` waits for it, so that no one acts on an older fold.
@@ -349,7 +363,11 @@ class VmTask:
             await self._folded(await asyncio.shield(task))
 
     async def _record(self, bodies: tuple[KnownBody, ...]) -> int:
-        last = max(await self._around.log.publish_many(bodies))
+        try:
+            last = max(await self._around.log.publish_many(bodies, fence=self._fence))
+        except ConflictError:
+            self._fenced_off = True
+            raise
         self._recorded = max(self._recorded, last)
         return last
 
@@ -365,7 +383,8 @@ class VmTask:
         while self._recording:
             done, _ = await asyncio.wait(set(self._recording))
             for task in done:
-                task.result()
+                if not isinstance(task.exception(), ConflictError):
+                    task.result()
 
 
 def _runs_program(state: EntryState) -> bool:

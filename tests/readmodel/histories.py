@@ -82,6 +82,7 @@ _strategies: dict[type[KnownBody], st.SearchStrategy[KnownBody]] = {
     ),
     events.VmRemoved: st.builds(events.VmRemoved, server_uuid=_uuids),
     events.VmStateSet: st.builds(events.VmStateSet, server_uuid=_uuids, state=_states, reason=st.text(max_size=3)),
+    events.VmWaived: st.builds(events.VmWaived, server_uuid=_uuids, reason=st.text(max_size=3)),
     events.VmTimeTicked: st.builds(
         events.VmTimeTicked, server_uuid=_uuids, current_time=st.sampled_from(["", "-10", "5"])
     ),
@@ -155,7 +156,14 @@ _unknown = st.builds(
 )
 
 FAMILIES: dict[str, tuple[type[KnownBody], ...]] = {
-    "vms": (events.VmAdded, events.VmRemoved, events.VmStateSet, events.VmTimeTicked, events.ExperimentCleared),
+    "vms": (
+        events.VmAdded,
+        events.VmRemoved,
+        events.VmStateSet,
+        events.VmWaived,
+        events.VmTimeTicked,
+        events.ExperimentCleared,
+    ),
     "attempts": (events.VmAdded, events.EntryStarted, events.EntryFinished, events.EntryFailed, events.EntryLost),
     "output": (events.VmAdded, events.OutputCaptured, events.EntryFinished, events.FileTransferred),
     "handlers": (events.HandlerAttached, events.HandlerDetached, events.VmRebooted, events.VmPaused, events.VmResumed),

@@ -44,13 +44,15 @@ class Drive:
     def record(self, body: KnownBody) -> None:
         """Append an event and fold it."""
         self.sequence += 1
-        at = ORIGIN + timedelta(seconds=self.now)
-        recorded = Recorded(
-            sequence=self.sequence, stored=0, subject="", event=new_event(body, producer="test", time=at)
-        )
+        recorded = self.recorded(self.sequence, body)
         self.log.append(body)
         self.vm.apply(recorded)
         self.experiment.apply(recorded)
+
+    def recorded(self, sequence: int, body: KnownBody) -> Recorded:
+        """Return ``body`` as an event of this moment."""
+        at = ORIGIN + timedelta(seconds=self.now)
+        return Recorded(sequence=sequence, stored=0, subject="", event=new_event(body, producer="test", time=at))
 
     def publish(self, *entries: Entry) -> None:
         """Publish a schedule of exactly these entries."""
@@ -79,6 +81,8 @@ class Drive:
         match action:
             case planner.SetState(state=state, reason=reason):
                 self.record(events.VmStateSet(server_uuid="u", state=state, reason=reason))
+            case planner.Waive(reason=reason):
+                self.record(events.VmWaived(server_uuid="u", reason=reason))
             case planner.Tick(current_time=time):
                 self.record(events.VmTimeTicked(server_uuid="u", current_time=time))
             case planner.Launch(entry=identity, attempt=number):

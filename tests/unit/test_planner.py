@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.driving import ORIGIN, Drive, entry, pause, resume
 from vmr import events, planner
 from vmr.schedule import Entry
-from vmr.vm_state import Attempt
+from vmr.vm_state import MAX_ATTEMPTS, Attempt, BarrierState
 
 
 def test_negative_times_are_barriers_in_order_of_time() -> None:
@@ -207,24 +207,91 @@ def test_reboot_runs_only_the_requesters_again() -> None:
 def test_reboots_are_bounded() -> None:
     """An entry that asks for a reboot every time fails its VM in the end."""
     drive = Drive(entry(-10, "a"))
-    for _ in range(planner.MAX_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         drive.step()
         drive.finish("-10/a", 10, reboot=True)
     drive.step()
     assert drive.vm.state == "failed"
-    assert len(drive.order) == planner.MAX_ATTEMPTS
+    assert len(drive.order) == MAX_ATTEMPTS
 
 
-def test_reboot_asked_in_positive_time_is_dropped() -> None:
-    """FIREWHEEL's rule: in positive time nothing is rebooted, and the entry counts as done."""
-    drive = Drive(entry(1))
+def test_reboot_asked_in_positive_time() -> None:
+    """When the entries of that time are done the guest is rebooted, and who asked runs again; other times go on meanwhile."""
+    drive = Drive(entry(1, "a"), entry(1, "b"), entry(2, "c"))
     drive.start()
+    drive.now = 2
+    drive.step()
+    drive.finish("1/a", 10, reboot=True)
+    drive.step()
+    assert drive.order == ["1/a", "1/b", "2/c"]
+    drive.finish("1/b")
+    drive.step()
+    assert drive.order == ["1/a", "1/b", "2/c", "1/a"]
+    drive.finish("1/a")
+    drive.finish("2/c")
+    drive.step()
+    assert planner.complete(drive.vm)
+
+
+def test_retries_keep_a_growing_distance_and_end() -> None:
+    """An entry with two retries runs three times when it goes on failing, 1 and 2 seconds apart, and fails its VM if it says so."""
+    again = Entry(id="x", start_time=-5, executable="x", retries=2, nonzero_fails=True)
+    drive = Drive(again, entry(-1))
+    times = []
+    for moment in range(10):
+        drive.now = moment / 2
+        drive.step()
+        if drive.vm.entries["x"].running:
+            times.append(drive.now)
+            drive.finish("x", 1)
+    drive.step()
+    assert times == [0, 1, 3]
+    assert drive.vm.state == "failed"
+    assert drive.vm.reason == "entry 'x' ended with exit code 1"
+
+
+def test_a_retry_that_succeeds_lets_the_schedule_go_on() -> None:
+    """The next time waits for the retries, and begins when one is good."""
+    drive = Drive(Entry(id="x", start_time=-5, executable="x", retries=5, nonzero_fails=True), entry(-1))
+    drive.step()
+    drive.finish("x", 1)
+    assert drive.step().wake == ORIGIN + timedelta(seconds=1)
     drive.now = 1
     drive.step()
-    drive.finish("1/x", 10, reboot=True)
+    drive.finish("x", 0)
     drive.step()
-    assert drive.order == ["1/x"]
-    assert planner.complete(drive.vm)
+    assert drive.order == ["x", "x", "-1/x"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "launches", "state"), [("continue", 1, "configured"), ("fail", 1, "failed"), ("again", 2, "configured")]
+)
+def test_lost_attempts_follow_the_entrys_rule(rule: str, launches: int, state: str) -> None:
+    """By default the schedule goes on without it; it can run again, or fail its VM."""
+    drive = Drive(Entry(id="x", start_time=-5, executable="x", when_lost=rule))  # type: ignore[arg-type]
+    drive.step()
+    drive.record(events.EntryLost(server_uuid="u", entry="x", attempt=1, reason="reset"))
+    drive.now = 5
+    drive.step()
+    if drive.vm.entries["x"].running:
+        drive.finish("x")
+        drive.step()
+    assert len(drive.order) == launches
+    assert drive.vm.state == state
+
+
+def test_a_failed_vm_can_be_waived_by_rule() -> None:
+    """With failed_vms: waive a VM that fails before the start no longer holds the barrier; without, it does."""
+    for rule, ready in (("wait", False), ("waive", True)):
+        drive = Drive(entry(-5))
+        drive.record(events.ExperimentLaunched(launch_time=ORIGIN, failed_vms=rule))  # type: ignore[arg-type]
+        drive.step()
+        drive.record(events.VmStateSet(server_uuid="u", state="failed", reason="why"))
+        drive.step()
+        barrier = BarrierState()
+        for number, body in enumerate(drive.log):
+            barrier.apply(drive.recorded(number, body))
+        assert barrier.ready is ready
 
 
 @pytest.mark.parametrize(("ignore", "state"), [(False, "failed"), (True, "configured")])
@@ -273,7 +340,7 @@ def test_output_offsets_are_folded() -> None:
             server_uuid="u", entry="-1/x", attempt=1, stream="stderr", offset=0, size=7, text="warning"
         )
     )
-    assert drive.vm.entries["-1/x"].attempts == [Attempt(1, stderr=7)]
+    assert drive.vm.entries["-1/x"].attempts == [Attempt(1, started=ORIGIN, stderr=7)]
 
 
 _times = st.one_of(st.integers(-5, -1), st.integers(1, 30))
