@@ -117,7 +117,9 @@ class VMMapping:
     def batch_put(self, server_list: Iterable[Mapping[str, Any]]) -> None:
         """Add many VMs, dictionaries as `prepare_put` takes them. One that is wrong raises ``ValueError`` and none is added."""
         entries = [self.prepare_put(entry) for entry in server_list]
-        self._shared.publish_many([msgspec.convert(entry, VmAdded) for entry in entries])
+        bodies = [msgspec.convert(entry, VmAdded) for entry in entries]
+        records = self._shared.kept(VmRecords)
+        self._shared.run(lambda log: records.add(log, bodies))
 
     def get(self, server_uuid: str | None = None) -> dict[str, str] | None:
         """Return the VM of this uuid as a dictionary with `VM_KEYS`, None when there is none; ``ValueError`` without a uuid."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TypeAlias
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -26,11 +28,31 @@ class VmRecord(msgspec.Struct, frozen=True):
     current_time: str
 
 
+_Found: TypeAlias = tuple[VmRecord | None, int]
+
+
 class VmRecords:
-    """The VMs of one connection's database. Its methods are called on the connection's loop."""
+    """The VMs of one connection's database. Its methods are called on the connection's loop.
+
+    What was read or written here is remembered with the sequence up to which it is known to hold. A change is published at once; when
+    its own sequence shows that nobody else wrote to the log since then, what is remembered still holds, and else it is read again.
+    """
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
+        self._known: dict[str, tuple[VmRecord, int]] = {}
+        # All events from the first to the last of these sequences are ours, and are in what is remembered when a VM's turn is over.
+        self._first = self._last = 0
+        self._alone = False
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def add(self, log: AsyncLog, bodies: Sequence[VmAdded]) -> None:
+        """Record that VMs are part of the experiment."""
+        for body, sequence in zip(bodies, await log.publish_many(bodies), strict=True):
+            self._wrote(sequence)
+            if self._known.get(body.server_uuid, (None, 0))[1] < sequence:
+                self._known[body.server_uuid] = _added(body), sequence
+        if any(body.server_uuid in self._turns for body in bodies):
+            self._first = self._last + 1  # a change that is under way may not know of its VM's being added anew
 
     async def read(
         self, log: AsyncLog, experiment: ExperimentFold, server_uuid: str, *, without: type[_Changes] | None = None
@@ -46,9 +68,8 @@ class VmRecords:
         added, removed, *changes = found
         gone = max(experiment.vms_cleared, 0 if removed is None else removed.sequence)
         if added is None or added.sequence < gone or not isinstance(added.event.body, VmAdded):
-            self._known.discard(server_uuid)
+            self._known.pop(server_uuid, None)
             return None
-        self._known.add(server_uuid)
         record = _added(added.event.body)
         for change in changes:
             if change is not None and change.sequence > added.sequence:
@@ -58,17 +79,42 @@ class VmRecords:
     async def change(self, log: AsyncLog, experiment: ExperimentFold, body: _Changes) -> VmRecord:
         """Record a VM's state or time and return the VM with it; raise `UnknownVmError` when it is not part of the experiment."""
         uuid = body.server_uuid
-        if uuid in self._known:
-            # What this process knows is published at once; whether it still holds is found out while the server writes. A state
-            # of a VM that another process has removed meanwhile has no effect, here as everywhere.
-            _, record = await asyncio.gather(log.publish(body), self.read(log, experiment, uuid, without=type(body)))
-        else:
-            record = await self.read(log, experiment, uuid, without=type(body))
-            if record is not None:
-                await log.publish(body)
-        if record is None:
-            raise UnknownVmError(f"no VM has the uuid {uuid!r}: add it first, or was it removed?")
-        return _changed(record, body)
+        turn = self._turns.setdefault(uuid, asyncio.Lock())
+        async with turn:
+            # A state of a VM that another process has removed meanwhile has no effect, here as everywhere, and is an error below.
+            change = self._change_known if uuid in self._known else self._change_unknown
+            record, holds = await change(log, experiment, body)
+            if record is None:
+                raise UnknownVmError(f"no VM has the uuid {uuid!r}: add it first, or was it removed?")
+            record = _changed(record, body)
+            self._known[uuid] = record, holds
+        return record
+
+    async def _change_unknown(self, log: AsyncLog, experiment: ExperimentFold, body: _Changes) -> _Found:
+        """Publish a change if there is such a VM; return it without the change, and up to which sequence that is known to hold."""
+        holds, record = log.last_published, await self.read(log, experiment, body.server_uuid, without=type(body))
+        if record is not None:
+            self._wrote(await log.publish(body))
+        return record, holds
+
+    async def _change_known(self, log: AsyncLog, experiment: ExperimentFold, body: _Changes) -> _Found:
+        """Publish a change; return the VM without it, and up to which sequence that is known to hold."""
+        uuid, holds = body.server_uuid, log.last_published
+        if not self._alone:  # others write as well: both at once is faster than one after the other
+            reading = self.read(log, experiment, uuid, without=type(body))
+            sequence, record = await asyncio.gather(log.publish(body), reading)
+            self._wrote(sequence)
+            return record, holds
+        sequence = await log.publish(body)
+        self._wrote(sequence)
+        known = self._known.get(uuid)
+        if known is not None and known[1] >= self._first - 1:
+            return known[0], sequence
+        return await self.read(log, experiment, uuid, without=type(body)), sequence
+
+    def _wrote(self, sequence: int) -> None:
+        self._alone = sequence == self._last + 1
+        self._first, self._last = (self._first if self._alone else sequence), sequence
 
 
 def _subject(db: str, server_uuid: str, body: type[KnownBody]) -> str:
