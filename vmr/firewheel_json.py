@@ -1,13 +1,16 @@
-"""Reads FIREWHEEL's schedules from the two JSON forms in which people have them, as rows per VM.
+"""Reads FIREWHEEL's schedules from the forms in which people have them, as rows per VM.
 
 - VM to rows: ``{"host": [[start_time, executable, arguments, data, pause], …], …}``, plain or compressed (``.gz``);
-- what its ``misc.print_schedule`` prints: ``{"-250": [{"name": "host", "executable": …, "arguments": …, "data": …, "pause": …}, …], …}``.
+- what its ``misc.print_schedule`` prints: ``{"-250": [{"name": "host", "executable": …, "arguments": …, "data": …, "pause": …}, …], …}``;
+- what its store keeps of one VM: ``{"server_name": "host", "text": <pickle in base64>, …}``, or that pickle in a file of the VM's name.
 
-``data`` is FIREWHEEL's list of dictionaries; ``pause`` is false, a number of seconds, or Infinity. Pickles are never loaded.
+``data`` is FIREWHEEL's list of dictionaries; ``pause`` is false, a number of seconds, or Infinity. Its stored forms hold pickles, which
+are never loaded: `vmr.schedule_pickle` reads them without running anything.
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import zlib
@@ -17,7 +20,9 @@ from typing import Any, Final
 
 import msgspec
 
-from vmr.errors import ExperimentFileError
+from vmr.errors import ExperimentFileError, InvalidInputError
+from vmr.schedule_entry import ScheduleEntry
+from vmr.schedule_pickle import looks_pickled, read_pickled_schedule
 
 MAX_BYTES: Final = 256 << 20
 _HOW_TO_EXPORT: Final = "have FIREWHEEL print the schedules as JSON (misc.print_schedule:FILE) and import that"
@@ -43,10 +48,12 @@ class Row(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     arguments: str | list[str] | None = None
     data: list[Datum] | None = None
     pause: bool | float | None = False
+    ignore_failure: bool = False
+    on_host: bool = False
 
 
 def read_text(source: Path) -> str:
-    """Return the text of the file at ``source``, unpacked; raise `ExperimentFileError` when it is none, or a pickle."""
+    """Return the text of the file at ``source``, unpacked, a pickle as JSON; raise `ExperimentFileError` when it is none."""
     try:
         raw = source.read_bytes()
         if raw[:2] == b"\x1f\x8b":
@@ -58,14 +65,46 @@ def read_text(source: Path) -> str:
         raise ExperimentFileError(f"{source}: cannot be read: {error.strerror}") from error
     if len(raw) > MAX_BYTES:
         raise ExperimentFileError(f"{source}: larger than {MAX_BYTES >> 20} MB; split it")
-    if raw[:1] in {b"\x80", b"("} or raw[:5] == b"ccopy":
-        raise ExperimentFileError(f"{source}: a pickle, which can run anything when it is loaded; {_HOW_TO_EXPORT}")
+    if looks_pickled(raw):
+        name = source.name.removesuffix(".gz").removesuffix(".pickle").removesuffix(".pkl")
+        return json.dumps({name: _pickled_rows(raw, source)})
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ExperimentFileError(
             f"{source}: byte {error.start} is not UTF-8, so it is no JSON; {_HOW_TO_EXPORT}"
         ) from error
+
+
+def _pickled_rows(raw: bytes, source: Path) -> list[list[Any]]:
+    try:
+        return [_row_of_entry(entry) for entry in read_pickled_schedule(raw)]
+    except (InvalidInputError, msgspec.ValidationError) as error:
+        raise ExperimentFileError(f"{source}: {error}; {_HOW_TO_EXPORT}") from error
+
+
+def _row_of_entry(entry: ScheduleEntry) -> list[Any]:
+    # Through the type: what a pickle holds may be nested without an end, and is written out here.
+    data = msgspec.to_builtins(msgspec.convert(entry.data, list[Datum]))
+    return [
+        entry.start_time,
+        entry.executable,
+        entry.arguments,
+        data,
+        entry.pause,
+        entry.ignore_failure,
+        entry.on_host,
+    ]
+
+
+def _stored_rows(text: object, source: Path) -> list[list[Any]]:
+    try:
+        raw = base64.b64decode(text.encode() if isinstance(text, str) else b"?", validate=True)
+    except ValueError as error:
+        raise ExperimentFileError(
+            f"{source}: 'text' is not base64, as FIREWHEEL stores it; {_HOW_TO_EXPORT}"
+        ) from error
+    return _pickled_rows(raw, source)
 
 
 def parse(text: str, source: Path) -> dict[str, Any]:
@@ -84,7 +123,7 @@ def parse(text: str, source: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise ExperimentFileError(f"{source}: nested too deep for a schedule; {_HOW_TO_EXPORT}") from error
     if isinstance(value, dict) and {"server_name", "text"} <= value.keys():
-        raise ExperimentFileError(f"{source}: FIREWHEEL's stored form, which holds a pickle; {_HOW_TO_EXPORT}")
+        return {str(value["server_name"]): _stored_rows(value["text"], source)}
     if not isinstance(value, dict) or not value:
         raise ExperimentFileError(f"{source}: not an object of schedules by VM or by time; {_HOW_TO_EXPORT}")
     return value

@@ -13,7 +13,15 @@ from typing import Any, Self, TypeAlias
 
 from vmr.errors import InvalidInputError
 from vmr.schedule import Entry, format_time
-from vmr.schedule_parts import checked_pause, checked_time, from_parts, resolve_contents, to_parts
+from vmr.schedule_parts import (
+    MutableEntry,
+    WhenLost,
+    checked_pause,
+    checked_time,
+    from_parts,
+    resolve_contents,
+    to_parts,
+)
 
 Content: TypeAlias = str | Callable[[], str]
 
@@ -37,6 +45,11 @@ class ScheduleEntry:
             transfer (``location``, ``interval``, ``destination``), or ``{"resume": True}``.
         pause: False, or the seconds of a pause; ``math.inf`` for a break.
         on_host: run on the handler's host, not in the guest.
+        timeout: seconds after which an attempt's program is killed; None lets it run.
+        retries: how many more attempts the program gets after a nonzero exit code or its timeout.
+        when_lost: what follows when the end of an attempt cannot be known: ``continue``, run it ``again``, or ``fail`` the VM.
+        nonzero_fails: whether a nonzero exit code of the last attempt fails the VM.
+        overwrite: whether the entry's files replace files that exist in the guest.
         entry_id: identity within the VM; None until the entry is part of an encoded schedule. An entry that ran is never run again
             under its identity, and one that did not is replaced by what has its identity.
 
@@ -55,6 +68,11 @@ class ScheduleEntry:
         self.data: list[dict[str, Any]] = []
         self.pause: bool | float = False
         self.on_host = False
+        self.timeout: float | None = None
+        self.retries = 0
+        self.when_lost: WhenLost = "continue"
+        self.nonzero_fails = False
+        self.overwrite = False
         self.entry_id: str | None = None
 
     __hash__ = None  # type: ignore[assignment] # equal by what it says, and what it says changes
@@ -144,18 +162,10 @@ class ScheduleEntry:
             return NotImplemented
         return self._meaning() == other._meaning()
 
-    def _meaning(self) -> tuple[object, ...]:
-        data = [_without_defaults(datum) for datum in self.data]
-        held = False if self.pause is False else float(self.pause)
-        return (
-            self.start_time,
-            self.ignore_failure,
-            self.executable,
-            self.arguments or "",
-            data,
-            held,
-            self.on_host,
-        )
+    def _meaning(self) -> dict[str, object]:
+        said = {name: getattr(self, name) for name in MutableEntry.__annotations__ if name != "entry_id"}
+        said["data"] = [_without_defaults(datum) for datum in self.data]
+        return said | {"arguments": self.arguments or ""}
 
     def __str__(self) -> str:
         """Return the entry in one readable line: when, what, with which files."""

@@ -48,7 +48,7 @@ def import_schedule(
     importer = _Importer(source, tuple(resources), missing)
     vms = tuple(importer.plan(vm, rows) for vm, rows in rows_by_vm(parse(text, source), source).items())
     importer.finish()
-    stem = source.name.removesuffix(".gz").removesuffix(".json")
+    stem = source.name.removesuffix(".gz").removesuffix(".json").removesuffix(".pickle")
     return Experiment(
         name=name or stem or "imported",
         description=f"Imported from the FIREWHEEL schedules in {source.name}.",
@@ -134,7 +134,8 @@ class _Importer:
             entries.append(Entry(id="", start_time=time, resume=True))
         if not entries:
             raise InvalidInputError("nothing to do: no executable, no data and no pause; take the row out")
-        return entries
+        flags = {"ignore_failure": row.ignore_failure, "on_host": row.on_host}
+        return [msgspec.structs.replace(entry, **flags) for entry in entries]
 
     def _file(self, datum: Datum, vm: str, resources: dict[str, Path]) -> EntryFile:
         location = datum.location or ""

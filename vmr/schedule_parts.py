@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
 from vmr.errors import InvalidInputError
 from vmr.schedule import Entry, EntryFile, ObjectRef, Pause, StartTime, Transfer, check_entry, default_id
 
+WhenLost: TypeAlias = Literal["continue", "again", "fail"]
 _LARGEST_TIME: Final = 1e9
+_OF_EVERY_PART: Final = ("ignore_failure", "on_host", "when_lost", "overwrite")
+_OF_PROGRAMS: Final = ("timeout", "retries", "nonzero_fails")
 
 
 class MutableEntry(Protocol):
@@ -29,6 +32,11 @@ class MutableEntry(Protocol):
     data: list[dict[str, Any]]
     pause: bool | float
     on_host: bool
+    timeout: float | None
+    retries: int
+    when_lost: WhenLost
+    nonzero_fails: bool
+    overwrite: bool
     entry_id: str | None
 
 
@@ -92,8 +100,14 @@ def _split(entry: MutableEntry, data: list[_Datum]) -> tuple[Entry, ...]:
         parts.append(Entry("", time, pause=_pause(entry.pause)))
     if any(datum.resume for datum in data):
         parts.append(Entry("", time, resume=True))
-    flags = {"ignore_failure": bool(entry.ignore_failure), "on_host": bool(entry.on_host)}
-    return tuple(msgspec.structs.replace(part, **flags) for part in parts or [Entry("", time)])
+    return tuple(_with_rules(part, entry) for part in parts or [Entry("", time)])
+
+
+def _with_rules(part: Entry, entry: MutableEntry) -> Entry:
+    names = _OF_EVERY_PART + (_OF_PROGRAMS if part.executable is not None else ())
+    rules = {name: getattr(entry, name) for name in names}
+    plain = msgspec.structs.asdict(part) | rules
+    return msgspec.convert(plain, Entry, from_attributes=True)
 
 
 def _start_time(given: object) -> StartTime:
@@ -162,7 +176,9 @@ def from_parts(entry: MutableEntry, parts: Sequence[Entry]) -> None:
     """Make ``entry`` say what ``parts`` say."""
     first = parts[0]
     entry.start_time = first.time if first.start_time == "-inf" else first.start_time
-    entry.ignore_failure, entry.on_host, entry.entry_id = first.ignore_failure, first.on_host, first.id
+    for rule in _OF_EVERY_PART + _OF_PROGRAMS:
+        setattr(entry, rule, getattr(first, rule))
+    entry.entry_id = first.id
     entry.data = []
     for part in parts:
         if part.executable is not None:

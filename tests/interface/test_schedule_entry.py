@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from vmr.schedule_entry import ScheduleEntry
 
 def full() -> ScheduleEntry:
     """Return an entry that does everything that an entry can do."""
-    entry = ScheduleEntry(-10, ignore_failure=True)
+    entry = ScheduleEntry(10, ignore_failure=True)
     entry.set_executable("install.sh", ["--quiet", "'two words'"])
     entry.append_arguments("> log")
     entry.add_content("install.sh", "#!/bin/sh\necho größe\n", executable=True)
@@ -34,6 +35,8 @@ def test_a_new_entry_does_nothing_yet() -> None:
     entry = ScheduleEntry(5)
     assert (entry.start_time, entry.ignore_failure, entry.executable, entry.arguments) == (5, False, None, None)
     assert (entry.data, entry.pause, entry.on_host, entry.entry_id) == ([], False, False, None)
+    rules = (entry.timeout, entry.retries, entry.when_lost, entry.nonzero_fails, entry.overwrite)
+    assert rules == (None, 0, "continue", False, False)
 
 
 @pytest.mark.parametrize("time", [0, 0.0, math.inf, math.nan, 2e9, "10", None, True])
@@ -115,6 +118,48 @@ def test_a_round_trip_keeps_what_an_entry_says() -> None:
     assert stored.to_entry().files == (EntryFile("/x", object=ObjectRef("0" * 64, 3)),)
 
 
+def test_every_field_of_a_typed_entry_has_an_attribute() -> None:
+    """None is lost on the way through a `ScheduleEntry`, whichever are added to the type."""
+    typed = Entry(
+        "id",
+        5,
+        executable="a",
+        arguments="b",
+        files=(EntryFile("/c", content="d"),),
+        ignore_failure=True,
+        on_host=True,
+        timeout=1.5,
+        retries=2,
+        when_lost="fail",
+        nonzero_fails=True,
+        overwrite=True,
+    )
+    others = (Entry("t", 5, transfer=Transfer("/x")), Entry("p", 5, pause=Pause(1)), Entry("r", 5, resume=True))
+    for entry in (typed, *others):
+        assert ScheduleEntry.from_entry(entry).to_entry() == entry
+    plain = msgspec.structs.asdict(Entry("", 0))
+    said = [
+        {name for name, value in msgspec.structs.asdict(entry).items() if value != plain[name]}
+        for entry in (typed, *others)
+    ]
+    assert set.union(*said) == plain.keys()
+
+
+def test_rules_for_programs_are_not_those_of_the_other_parts() -> None:
+    """A transfer has no timeout; a wrong rule is refused by name."""
+    entry = full()
+    entry.timeout, entry.retries, entry.when_lost = 60, 3, "again"
+    run, often, *_ = entry.to_entries()
+    assert (run.timeout, run.retries, run.when_lost) == (60, 3, "again")
+    assert (often.timeout, often.retries, often.when_lost) == (None, 0, "again")
+    assert decode_schedule(encode_schedule([entry])) == [entry]
+    for name, value in (("timeout", 0), ("retries", -1), ("when_lost", "perhaps"), ("ignore_failure", "no")):
+        wrong = full()
+        setattr(wrong, name, value)
+        with pytest.raises(ValueError, match=name):
+            wrong.to_entries()
+
+
 def test_entries_that_say_something_else_are_not_equal() -> None:
     """Each attribute counts, but for the identity and for how a default is spelled."""
     changes: list[tuple[str, Any]] = [
@@ -125,6 +170,11 @@ def test_entries_that_say_something_else_are_not_equal() -> None:
         ("pause", 2.0),
         ("pause", False),
         ("on_host", True),
+        ("timeout", 5),
+        ("retries", 1),
+        ("when_lost", "again"),
+        ("nonzero_fails", True),
+        ("overwrite", True),
         ("data", []),
     ]
     for name, value in changes:
@@ -192,7 +242,7 @@ def test_data_that_makes_no_sense_is_refused(data: list[Any], said: str) -> None
 def test_a_text_says_when_what_and_with_which_files() -> None:
     """It is one line for people."""
     assert str(full()) == (
-        "ScheduleEntry at -10: run install.sh --quiet 'two words' > log; 21 characters to 'install.sh'; file 'data.bin' to "
+        "ScheduleEntry at 10: run install.sh --quiet 'two words' > log; 21 characters to 'install.sh'; file 'data.bin' to "
         "'/opt/data.bin'; copy '/var/log/*.log' out every 60 s; copy '/tmp/result.json' out once; pause of 2.5 s, failures to "
         "load ignored"
     )
@@ -283,8 +333,8 @@ def entries(draw: st.DrawFn) -> ScheduleEntry:
     entry.ignore_failure, entry.on_host = draw(st.booleans()), draw(st.booleans())
     if draw(st.booleans()):
         entry.set_executable("/bin/" + draw(st.text(max_size=5)), draw(st.none() | st.text(max_size=5)))
-    entry.data = draw(st.lists(_contents | _files | _transfers, max_size=4))
-    if draw(st.booleans()) or not (entry.executable or entry.data):
+    entry.data = draw(st.lists(_contents | _files | _transfers, min_size=not entry.executable, max_size=4))
+    if entry.start_time > 0 and draw(st.booleans()):
         entry.add_pause(draw(st.floats(min_value=0.001) | st.integers(1, 10**6)))
     return entry
 
