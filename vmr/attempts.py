@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import Final
 
 from vmr import spool
@@ -10,6 +12,7 @@ from vmr.clock import Clock
 from vmr.errors import AgentDisconnectedError, AgentError, DataError
 from vmr.events import EntryFailed, EntryFinished, EntryLost, StreamName
 from vmr.guest import Guest
+from vmr.host_guest import HostGuest
 from vmr.output import output_events
 from vmr.vm_state import Attempt, EntryState
 
@@ -20,6 +23,10 @@ SLOWEST_POLL: Final = 1.0
 _TAIL_AFTER: Final = 0.2
 _READ: Final = 1 << 20
 _CLAIM_LOOKS: Final = 10
+_AFTER_KILL: Final = 0.05
+_KILLED: Final = 137
+_CLOCK_SLACK: Final = 0.5
+"""Seconds by which the guest's measure of a duration may differ from the host's."""
 
 Publish = Callable[..., Awaitable[None]]
 """Records events (bodies) and returns when the fold has them."""
@@ -29,16 +36,25 @@ class AttemptRunner:
     """Runs one attempt in one guest and records what comes of it."""
 
     def __init__(
-        self, uuid: str, guest: Guest, clock: Clock, publish: Publish, state: EntryState, attempt: Attempt
+        self,
+        uuid: str,
+        guest: Guest | HostGuest,
+        directory: str,
+        clock: Clock,
+        publish: Publish,
+        state: EntryState,
     ) -> None:
-        """Run ``attempt`` of ``state``, whose bytes of output up to the recorded offsets are known to the log."""
+        """Run the last attempt of ``state`` in ``directory``; its output up to the recorded offsets is known to the log."""
+        attempt = state.attempts[-1]
         self._uuid = uuid
         self._guest = guest
         self._clock = clock
         self._publish = publish
         self._entry = state.entry.id
+        self._deadline = _deadline(state.entry.timeout, attempt)
+        self._timeout = state.entry.timeout
         self._number = attempt.number
-        self._directory = spool.working_directory(state.path)
+        self._directory = directory
         self._offsets: dict[StreamName, int] = {"stdout": attempt.stdout, "stderr": attempt.stderr}
 
     async def launch(self) -> None:
@@ -79,7 +95,7 @@ class AttemptRunner:
                 return
             if self._clock.monotonic() - begun >= _TAIL_AFTER and await self._tail():
                 pause = FIRST_POLL
-            await self._clock.sleep(pause)
+            await self._pause(pause)
             pause = min(pause * 2, SLOWEST_POLL)
 
     async def _watch_spool(self, found: spool.Probe, reason: str = "") -> None:
@@ -88,7 +104,7 @@ class AttemptRunner:
         while found == "running":
             if await self._tail():
                 pause = 0.05
-            await self._clock.sleep(pause)
+            await self._pause(pause)
             pause = min(pause * 2, SLOWEST_POLL)
             found = await self._probe()
             if found == "dead":
@@ -99,6 +115,15 @@ class AttemptRunner:
             await self._finished(found)
         else:
             await self._lost(reason or "the guest went down, or the call script was killed, before the attempt ended")
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep until the next look; when the attempt's time is over, kill it and look again soon."""
+        left = math.inf if self._deadline is None else (self._deadline - self._clock.now()).total_seconds()
+        if left > 0:
+            await self._clock.sleep(min(seconds, left))
+        else:
+            await self._guest.kill(self._directory, self._number)
+            await self._clock.sleep(_AFTER_KILL)
 
     async def _ended(self, reply: spool.LaunchReply) -> None:
         if reply.outcome == "again":
@@ -152,10 +177,16 @@ class AttemptRunner:
                 exit_code=finished.exit_code,
                 reboot=finished.reboot or finished.exit_code == spool.REBOOT_EXIT_CODE,
                 duration=finished.duration,
+                timed_out=self._timed_out(finished),
                 stdout_size=self._offsets["stdout"],
                 stderr_size=self._offsets["stderr"],
             )
         )
+
+    def _timed_out(self, finished: spool.Finished) -> bool:
+        """Whether the end is that of a kill at the timeout, whichever handler did it."""
+        killed = finished.exit_code == _KILLED
+        return killed and self._timeout is not None and finished.duration >= self._timeout - _CLOCK_SLACK
 
     async def _lost(self, reason: str) -> None:
         await self._publish(
@@ -171,3 +202,10 @@ class AttemptRunner:
 
     async def _fail(self, error: str) -> None:
         await self._publish(EntryFailed(server_uuid=self._uuid, entry=self._entry, attempt=self._number, error=error))
+
+
+def _deadline(timeout: float | None, attempt: Attempt) -> datetime | None:
+    """Return when (UTC) an attempt's time is over, counted from the recorded start, so that every handler agrees."""
+    if timeout is None or attempt.started is None:
+        return None
+    return attempt.started + timedelta(seconds=timeout)

@@ -12,6 +12,13 @@ from vmr.events import KnownBody, Recorded, SchedulePublished
 from vmr.schedule import Entry, ObjectRef
 
 
+class Fence(msgspec.Struct, frozen=True):
+    """A condition on publishing: ``sequence`` is the last on ``subject``. Who was fenced off by a later event there writes no more."""
+
+    subject: str
+    sequence: int
+
+
 class EventLog(Protocol):
     """The log of one database, as a handler sees it. Sequences begin at 1."""
 
@@ -24,8 +31,11 @@ class EventLog(Protocol):
         """Record one event; return its sequence once it is on disk."""
         ...
 
-    async def publish_many(self, bodies: Iterable[KnownBody]) -> list[int]:
-        """Record events in this order; return their sequences once they are on disk."""
+    async def publish_many(self, bodies: Iterable[KnownBody], *, fence: Fence | None = None) -> list[int]:
+        """Record events in this order; return their sequences once they are on disk.
+
+        Raises `vmr.errors.ConflictError`, and records nothing, when ``fence`` does not hold at the moment of recording.
+        """
         ...
 
     async def publish_expecting(self, body: KnownBody, last_subject_sequence: int) -> int:

@@ -22,11 +22,12 @@ _OPERATION_SECONDS = 120.0
 
 
 class FileIn(msgspec.Struct, frozen=True):
-    """A file to put into the guest, unless its target exists: its bytes, or the file on this host that has them."""
+    """A file to put into the guest: its bytes, or the file on this host that has them. A target that exists stays, unless ``overwrite``."""
 
     target: str
     source: bytes | Path
     executable: bool = False
+    overwrite: bool = False
 
 
 LaunchStatus: TypeAlias = spool.LaunchReply | Literal["running", "unknown"]
@@ -87,6 +88,10 @@ class Guest:
             return "unknown"
         return spool.parse_launch(status.stdout, status.stderr) if status.exited else "running"
 
+    async def kill(self, directory: str, attempt: int) -> None:
+        """Kill what an attempt started; its call script records the end."""
+        await self._run(spool.kill(directory, attempt))
+
     async def probe(self, attempts: list[tuple[str, int]]) -> list[spool.Probe]:
         """Return how each attempt (working directory, number) stands, by what is in the guest."""
         status = await self._run(spool.probe(attempts))
@@ -139,8 +144,10 @@ class Guest:
         try:
             data = file.source if isinstance(file.source, bytes) else await asyncio.to_thread(_small, file.source)
             if data is not None and spool.travels_as_text(data):
-                return spool.Install(file.target, text=data.decode(), executable=file.executable)
-            if await self._exists(file.target):
+                return spool.Install(
+                    file.target, text=data.decode(), executable=file.executable, overwrite=file.overwrite
+                )
+            if not file.overwrite and await self._exists(file.target):
                 return None
             self._uploads += 1
             uploaded = f"{spool.INCOMING}/upload-{self._uploads}"
@@ -150,7 +157,7 @@ class Guest:
         except (AgentError, OSError) as error:
             failed[file.target] = str(error)
             return None
-        return spool.Install(file.target, uploaded=uploaded, executable=file.executable)
+        return spool.Install(file.target, uploaded=uploaded, executable=file.executable, overwrite=file.overwrite)
 
     async def _execute(self, command: spool.Command) -> int:
         return await self._agent.exec(command.path, command.arguments)

@@ -7,6 +7,7 @@ It keeps nothing that the log and the guests do not have: killed at any moment, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -69,6 +70,7 @@ class Handler:
             handler=self.identity,
             resources=self._resources,
             transfers=folder / "transfers",
+            host_programs=folder / "host",
             connect=connect or self._over_agent,
         )
         self._tasks: dict[str, VmTask] = {}
@@ -187,12 +189,12 @@ class Handler:
         """Take the VM: whoever attached it before sees this and lets go. Whoever does so at the same moment wins or loses by the log."""
         attached = HandlerAttached(server_uuid=vm.uuid, handler=self.identity, host=self._host)
         try:
-            self._attached[vm.uuid] = await self._log.publish_expecting(attached, self._attached.get(vm.uuid, 0))
+            sequence = await self._log.publish_expecting(attached, self._attached.get(vm.uuid, 0))
         except ConflictError:
             logger.warning("another handler took this VM at the same moment; it is left to that one", vm=vm.name)
             return
-        vm.handler = self.identity  # as the fold will say when the event comes back
-        task = VmTask(vm, self._roster.experiment, self._around)
+        self._attached[vm.uuid] = sequence
+        task = VmTask(vm, self._roster.experiment, self._around, sequence)
         self._tasks[vm.uuid] = task
         self._group.create_task(self._drive(task))
 
@@ -205,7 +207,8 @@ class Handler:
         except Exception as error:
             logger.exception("this VM is given up: a defect of vmr", vm=task.vm.name)
             reason = f"a defect of vmr: {type(error).__name__}: {error}"
-            await self._log.publish(VmStateSet(server_uuid=task.vm.uuid, state="failed", reason=reason))
+            with contextlib.suppress(ConflictError):  # then it is another handler's
+                await task.publish(VmStateSet(server_uuid=task.vm.uuid, state="failed", reason=reason))
         finally:
             if self._tasks.get(task.vm.uuid) is task:
                 del self._tasks[task.vm.uuid]

@@ -6,9 +6,11 @@ import asyncio
 from pathlib import Path
 
 from vmr import spool
+from vmr.errors import AgentDisconnectedError, AgentError
 from vmr.eventlog import EventLog
 from vmr.events import Recorded, ResourceRemoved, ResourceUploaded
 from vmr.guest import FileIn, Guest
+from vmr.host_guest import HostGuest
 from vmr.schedule import EntryFile, ObjectRef
 from vmr.vm_state import EntryState
 
@@ -83,13 +85,27 @@ async def load(guest: Guest, resources: Resources, entries: list[EntryState]) ->
     return failed
 
 
+async def load_on_host(host: HostGuest, resources: Resources, state: EntryState) -> str:
+    """Put an entry that runs on this host in place; return why that cannot be done, or nothing."""
+    try:
+        files = {file.location: await resources.content(file) for file in state.entry.files}
+        await asyncio.to_thread(host.prepare, host.directory(state.path), state.entry, files)
+    except AgentDisconnectedError:
+        raise
+    except (OSError, AgentError) as error:
+        return str(error)
+    return ""
+
+
 async def _files_of(state: EntryState, resources: Resources) -> list[FileIn]:
     directory = spool.working_directory(state.path)
     files = []
-    if state.entry.executable is not None and not state.entry.on_host:
+    if state.entry.executable is not None:
         script = spool.call_script(state.entry).encode()
         files.append(FileIn(f"{directory}/{spool.CALL_SCRIPT_NAME}", script))
     for file in state.entry.files:
         source = await resources.content(file)
-        files.append(FileIn(spool.target_path(file.location, directory), source, file.executable))
+        files.append(
+            FileIn(spool.target_path(file.location, directory), source, file.executable, state.entry.overwrite)
+        )
     return files

@@ -52,7 +52,7 @@ umask 022
 number=0 code=0
 while [ $# -ge 4 ]; do
   put() {
-    [ -e "$3" ] && return 0
+    case $2 in *-anew) ;; *) [ -e "$3" ] && return 0 ;; esac
     parent=${3%/*}
     [ -z "$parent" ] || [ -d "$parent" ] || mkdir -p -- "$parent" || return 1
     from=$4
@@ -60,7 +60,7 @@ while [ $# -ge 4 ]; do
       from=$3.vmr-part
       printf %s "$4" > "$from" || return 1
     fi
-    [ "$2" = plain ] || chmod +x -- "$from" || return 1
+    case $2 in executable*) chmod +x -- "$from" || return 1 ;; esac
     mv -- "$from" "$3"
   }
   put "$1" "$2" "$3" "$4" || { echo "$number"; code=1; }
@@ -94,6 +94,28 @@ while [ $# -ge 2 ]; do
   (look "$1" "$2")
   shift 2
 done
+"""
+
+KILL: Final = """\
+cd -- "$1" && read -r root rest < "attempt-$2/running" && [ "/proc/$root/cwd" -ef . ] || exit 0
+tree=" $root " grown=1
+while [ "$grown" = 1 ]; do
+  grown=0
+  for stat in /proc/[0-9]*/stat; do
+    read -r line < "$stat" || continue
+    child=${stat#/proc/}
+    child=${child%/stat}
+    rest=${line##*) }
+    parent=${rest#* }
+    parent=${parent%% *}
+    case $tree in *" $child "*) continue ;; esac
+    case $tree in *" $parent "*) tree="$tree$child " grown=1 ;; esac
+  done 2> /dev/null
+done
+for process in $tree; do
+  [ "$process" = "$root" ] || kill -KILL "$process" 2> /dev/null
+done
+exit 0
 """
 
 BEGIN: Final = f"""\
@@ -159,12 +181,16 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class Install(msgspec.Struct, frozen=True):
-    """A file to put in place, unless its target exists: the text itself, or the path in the guest where its bytes were uploaded."""
+    """A file to put in place: the text itself, or the path in the guest where its bytes were uploaded.
+
+    A target that exists is left as it is, unless ``overwrite``.
+    """
 
     target: str
     text: str | None = None
     uploaded: str | None = None
     executable: bool = False
+    overwrite: bool = False
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -252,7 +278,8 @@ def install(files: list[Install]) -> Command:
     for file in files:
         kind, payload = ("text", file.text) if file.text is not None else ("file", file.uploaded)
         assert payload is not None
-        arguments += [kind, "executable" if file.executable else "plain", file.target, payload]
+        mode = ("executable" if file.executable else "plain") + ("-anew" if file.overwrite else "")
+        arguments += [kind, mode, file.target, payload]
     return _operation("install", INSTALL, *arguments)
 
 
@@ -264,6 +291,11 @@ def launch(directory: str, attempt: int) -> Command:
 def probe(attempts: list[tuple[str, int]]) -> Command:
     """Return the command that tells how attempts (working directory, number) stand, one line each."""
     return _operation("probe", PROBE, *(str(part) for pair in attempts for part in pair))
+
+
+def kill(directory: str, attempt: int) -> Command:
+    """Return the command that kills what an attempt started. Its call script lives on and records the end, with exit code 137."""
+    return _operation("kill", KILL, directory, str(attempt))
 
 
 def begin(run: str) -> Command:

@@ -35,7 +35,8 @@ from vmr.events import (
     subject_of,
 )
 from vmr.guest import Guest
-from vmr.loading import Resources, load
+from vmr.host_guest import HostGuest
+from vmr.loading import Resources, load, load_on_host
 from vmr.schedule import format_time
 from vmr.transfers import TransferTask
 from vmr.vm_state import EntryState, ExperimentState, VmState
@@ -60,6 +61,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         handler: the handler's identity.
         resources: files for guests.
         transfers: folder for files copied out of guests.
+        host_programs: folder for programs of schedules that run on this host.
         connect: makes a guest from its VM's state.
 
     """
@@ -69,6 +71,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     handler: str
     resources: Resources
     transfers: Path
+    host_programs: Path
     connect: Callable[[VmState], Guest]
 
 
@@ -86,9 +89,12 @@ class VmTask:
         self._serial = itertools.count()
         self._recording: set[asyncio.Task[int]] = set()
         self._recorded = attached
-        self._fence = Fence(subject_of(around.log.db, HandlerAttached(server_uuid=vm.uuid, handler="", host="")), attached)
+        self._fence = Fence(
+            subject_of(around.log.db, HandlerAttached(server_uuid=vm.uuid, handler="", host="")), attached
+        )
         self._fenced_off = False
         self._guest = around.connect(vm)
+        self._host = HostGuest(around.host_programs / vm.run, vm.name, around.clock)
         self._boot = ""
         self._loaded: set[str] = set()
         self._transfers: dict[str, TransferTask] = {}
@@ -194,9 +200,8 @@ class VmTask:
         running = [state for state in self.vm.entries.values() if state.running]
         programs = [state for state in running if _runs_program(state)]
         if programs:
-            found = await self._guest.probe(
-                [(spool.working_directory(state.path), state.attempts[-1].number) for state in programs]
-            )
+            found = [*await self._probe(programs, on_host=False), *await self._probe(programs, on_host=True)]
+            programs.sort(key=lambda state: state.entry.on_host)
             for state, probe in zip(programs, found, strict=True):
                 if probe == "absent":
                     await self._load([state])
@@ -204,6 +209,16 @@ class VmTask:
         for state in running:
             if not _runs_program(state) and not _holds(state):
                 self._spawn(self._without_program(state))
+
+    async def _probe(self, states: list[EntryState], *, on_host: bool) -> list[spool.Probe]:
+        """Return how the last attempts of those of ``states`` stand that run on the host, or in the guest."""
+        attempts = [
+            (self._directory(state), state.attempts[-1].number) for state in states if state.entry.on_host == on_host
+        ]
+        return await (self._host if on_host else self._guest).probe(attempts) if attempts else []
+
+    def _directory(self, state: EntryState) -> str:
+        return self._host.directory(state.path) if state.entry.on_host else spool.working_directory(state.path)
 
     async def _drive(self) -> None:
         while self.ours and not self._experiment.ended:
@@ -269,7 +284,7 @@ class VmTask:
             name=state.entry.name,
             start_time=format_time(state.entry.start_time),
             due=due,
-            directory=spool.working_directory(state.path) if _runs_program(state) else "",
+            directory=self._directory(state) if _runs_program(state) else "",
             boot_id=self._boot,
         )
 
@@ -277,15 +292,14 @@ class VmTask:
         self._spawn(self._runner(state).launch() if _runs_program(state) else self._without_program(state))
 
     def _runner(self, state: EntryState) -> AttemptRunner:
-        return AttemptRunner(self.vm.uuid, self._guest, self._clock, self.publish, state, state.attempts[-1])
+        guest = self._host if state.entry.on_host else self._guest
+        return AttemptRunner(self.vm.uuid, guest, self._directory(state), self._clock, self.publish, state)
 
     async def _without_program(self, state: EntryState) -> None:
         """Carry out an entry that runs nothing in the guest: files that are loaded by now, or copies out of it."""
         number = state.attempts[-1].number
         error = ""
-        if state.entry.on_host:
-            error = "entries that run on the host are not supported by this handler; run the program in a guest"
-        elif state.entry.transfer is not None:
+        if state.entry.transfer is not None:
             error = await self._transfer(state, state.entry.transfer.interval)
         uuid, entry = self.vm.uuid, state.entry.id
         await self.publish(
@@ -328,7 +342,10 @@ class VmTask:
     async def _load(self, wanted: list[EntryState]) -> None:
         if not wanted:
             return
-        failed = await load(self._guest, self._around.resources, wanted)
+        failed = await load(self._guest, self._around.resources, [each for each in wanted if not each.entry.on_host])
+        for state in wanted:
+            if state.entry.on_host and (error := await load_on_host(self._host, self._around.resources, state)):
+                failed[state.entry.id] = error
         self._loaded.update(state.entry.id for state in wanted)
         uuid = self.vm.uuid
         if failed:
@@ -388,7 +405,7 @@ class VmTask:
 
 
 def _runs_program(state: EntryState) -> bool:
-    return state.entry.executable is not None and not state.entry.on_host
+    return state.entry.executable is not None
 
 
 def _holds(state: EntryState) -> bool:

@@ -193,3 +193,52 @@ async def test_two_handlers_of_one_host_do_not_share_a_vm(log: AsyncLog, sockets
     assert [each.entry for each in bodies(events, EntryStarted)] == ["-5/slow", "-4/after", "-3/last"]
     assert [each.handler for each in bodies(events, HandlerAttached)] == [first.identity, second.identity]
     assert sum(each.size for each in bodies(events, OutputCaptured)) == 100
+
+
+async def test_a_program_is_killed_when_its_time_is_over(log: AsyncLog, sockets: Path, tmp_path: Path) -> None:
+    """The end is recorded as that of a killed program, with what it wrote, and the schedule goes on."""
+    programs = {"endless": SimulatedProgram(duration=float("inf"), stdout="begun\n")}
+    async with SimulatedHost(sockets, ["a"], Behaviour(programs=programs)) as guests:
+        await publish(log, guests.sockets, {"a": [program(-5, "endless", timeout=1.0), program(-1, "after")]})
+        async with handling(log, tmp_path / "h"):
+            events = await until(log, ended(2, EntryFinished))
+    killed, after = bodies(events, EntryFinished)
+    assert (killed.exit_code, killed.timed_out, killed.stdout_size) == (137, True, 6)
+    assert (after.exit_code, after.timed_out) == (0, False)
+
+
+async def test_programs_on_the_host(log: AsyncLog, sockets: Path, tmp_path: Path) -> None:
+    """Arguments are words and no shell reads them; output, exit code and files are those of any entry; a hung one is killed."""
+    script = EntryFile("say.sh", content='#!/bin/sh\nprintf "%s|" "$@"; exit 3\n', executable=True)
+    entries = [
+        program(-5, "say.sh", "'two words' $HOME >x; *", on_host=True, files=(script,)),
+        program(-4, "sleep", "100", on_host=True, timeout=0.5),
+        program(-3, "/nowhere/at/all", on_host=True),
+        program(-2, "sh", "-c 'echo $((1+1))'", on_host=True),
+    ]
+    async with SimulatedHost(sockets, ["a"]) as guests:
+        await publish(log, guests.sockets, {"a": entries})
+        async with handling(log, tmp_path / "h"):
+            events = await until(log, ended(4, EntryFinished))
+    assert [each.exit_code for each in bodies(events, EntryFinished)] == [3, 137, 127, 0]
+    output = [each.text for each in bodies(events, OutputCaptured) if each.stream == "stdout"]
+    assert output == ["two words|$HOME|>x;|*|", "2\n"]
+
+
+async def test_existing_files_stay_unless_they_are_to_be_overwritten(
+    log: AsyncLog, sockets: Path, tmp_path: Path
+) -> None:
+    """FIREWHEEL's rule by default; an entry can say otherwise."""
+    async with SimulatedHost(sockets, ["a"]) as guests:
+        for name in ("kept", "replaced"):
+            guests.guests["a"].files.make_folders("/data")
+            guests.guests["a"].files.create(f"/data/{name}", data=b"old")
+        entries = [
+            Entry(id="1", start_time=-5, files=(EntryFile("/data/kept", content="new"),)),
+            Entry(id="2", start_time=-5, files=(EntryFile("/data/replaced", content="new"),), overwrite=True),
+        ]
+        await publish(log, guests.sockets, {"a": entries})
+        async with handling(log, tmp_path / "h"):
+            await until(log, ended(2, EntryFinished))
+        files = guests.guests["a"].files
+        assert (files.read("/data/kept"), files.read("/data/replaced")) == (b"old", b"new")

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from vmr.errors import LogUnavailableError
+from vmr.eventlog import Fence
 from vmr.events import Event, KnownBody, Recorded, new_event
 from vmr.log._connection import Connection
 from vmr.log._events import to_message, to_messages, to_recorded
@@ -117,12 +118,13 @@ class AsyncLog(Verbs):
         """
         return (await self._publish([to_message(self.db, new_event(body, producer=self._producer, time=time))]))[0]
 
-    async def publish_many(self, bodies: Iterable[KnownBody]) -> list[int]:
+    async def publish_many(self, bodies: Iterable[KnownBody], *, fence: Fence | None = None) -> list[int]:
         """Record ``bodies`` in this order and return their sequences once they are on disk.
 
         Up to 1,000 of them (and 4 MB) are recorded all or none; more are recorded in such pieces, one after another.
+        Raises `ConflictError`, and records nothing, when ``fence`` does not hold at the moment of recording.
         """
-        return await self._publish(to_messages(self.db, self._producer, bodies))
+        return await self._publish(to_messages(self.db, self._producer, bodies, fence=fence))
 
     async def publish_events(self, events: Iterable[Event]) -> list[int]:
         """Record whole events, with the ids, times and producers they have. An id that is there already is not stored again."""

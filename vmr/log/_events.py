@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from vmr.errors import DataError, InvalidInputError
+from vmr.eventlog import Fence
 from vmr.events import Event, KnownBody, Recorded, Unknown, decode, encode, new_event, subject_of
 from vmr.log._feed import Raw
 from vmr.log._writer import Outgoing
@@ -19,18 +20,18 @@ UNREADABLE = "unreadable"
 """Type of the `Unknown` event that stands for a message which is no event at all."""
 
 
-def to_message(db: str, event: Event, *, expected: int | None = None) -> Outgoing:
+def to_message(db: str, event: Event, *, expected: int | None = None, fence: Fence | None = None) -> Outgoing:
     """Return the message that says ``event`` in database ``db``."""
     if isinstance(event.body, Unknown):
         raise InvalidInputError(
             f"event {event.id} of type {event.body.type!r} is not known to this version: update vmr"
         )
-    return Outgoing(subject_of(db, event.body), encode(event), event.id, expected)
+    return Outgoing(subject_of(db, event.body), encode(event), event.id, expected, fence)
 
 
-def to_messages(db: str, producer: str, bodies: Iterable[KnownBody]) -> list[Outgoing]:
-    """Return the messages that say ``bodies``, now."""
-    return [to_message(db, new_event(body, producer=producer)) for body in bodies]
+def to_messages(db: str, producer: str, bodies: Iterable[KnownBody], *, fence: Fence | None = None) -> list[Outgoing]:
+    """Return the messages that say ``bodies``, now, while ``fence`` holds."""
+    return [to_message(db, new_event(body, producer=producer), fence=fence) for body in bodies]
 
 
 def to_recorded(raw: Raw) -> Recorded:

@@ -189,7 +189,7 @@ class Publisher:
         found = [await self._writer.find(message, call.asked) for message in call.messages]
         sequences = [sequence for sequence in found if sequence is not None]
         if len(sequences) < len(found):
-            subjects = ", ".join(message.subject for message in call.messages if message.expected is not None)
+            subjects = ", ".join(sorted({each.fence.subject if each.fence else each.subject for each in call.messages}))
             raise ConflictError(f"somebody else wrote to {subjects} first ({refusal}): read again, then retry")
         return sequences
 

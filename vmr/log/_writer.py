@@ -17,6 +17,7 @@ import structlog
 import uuid_utils
 
 from vmr.errors import PublishError
+from vmr.eventlog import Fence
 from vmr.log._connection import Connection
 from vmr.log._wire import ApiError, ApiRefusedError, ConnectionLostError, NoAnswerError, NobodyListensError
 
@@ -31,18 +32,25 @@ _PASSING: Final = frozenset({10008, 10009, 10176, 10208})
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """A message to publish. ``expected``: the last sequence that its subject must have, 0 for none; None for any."""
+    """A message to publish. ``expected``: the last sequence that its subject must have, 0 for none; None for any.
+
+    ``fence``: the last sequence that another subject must have, which this message is not on; only one of both is possible.
+    """
 
     subject: str
     payload: bytes
     id: str
     expected: int | None = None
+    fence: Fence | None = None
 
     def headers(self) -> dict[str, str]:
         """Return the headers of this message outside of a batch."""
         headers = {"Nats-Msg-Id": self.id}
         if self.expected is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(self.expected)
+        elif self.fence is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(self.fence.sequence)
+            headers["Nats-Expected-Last-Subject-Sequence-Subject"] = self.fence.subject
         return headers
 
 

@@ -11,17 +11,27 @@ from __future__ import annotations
 from vmr.testing.clock import MockClock
 from vmr.testing.guest import Answer, Fault, SimulatedGuest
 from vmr.testing.host import SimulatedHost, socket_path
+from vmr.testing.loop import LoopClock, SimulatedLoop, SimulatedProcess, SimulationError
+from vmr.testing.memory_log import MemoryLog
 from vmr.testing.programs import Behaviour, Output, SimulatedProgram, load_behaviour
+from vmr.testing.wire import WiredGuest, WiredHost
 
 __all__ = [
     "Answer",
     "Behaviour",
     "Fault",
+    "LoopClock",
+    "MemoryLog",
     "MockClock",
     "Output",
     "SimulatedGuest",
     "SimulatedHost",
+    "SimulatedLoop",
+    "SimulatedProcess",
     "SimulatedProgram",
+    "SimulationError",
+    "WiredGuest",
+    "WiredHost",
     "load_behaviour",
     "socket_path",
 ]

@@ -6,6 +6,7 @@ whenever somebody looks. So a guest costs no task and no timer, and thousands of
 
 from __future__ import annotations
 
+import signal
 import uuid
 from typing import Final, NamedTuple, Protocol
 
@@ -77,6 +78,13 @@ class Process:
             self._next += 1
         if self._program.duration <= elapsed:
             self.ended = self._sink.end(self._program, self._began + self._program.duration)
+
+    def kill(self, now: float) -> None:
+        """End it as SIGKILL does."""
+        self.progress(now)
+        if self.ended is None:
+            killed = SimulatedProgram(duration=now - self._began, signal=signal.SIGKILL)
+            self.ended = self._sink.end(killed, now)
 
 
 class Machine:
@@ -167,3 +175,9 @@ class Machine:
         if ended is not None:
             del self._processes[pid]
         return ended
+
+    def kill(self, pid: int) -> None:
+        """Kill a process, if there is one."""
+        process = self._processes.get(pid)
+        if process is not None:
+            process.kill(self.clock.monotonic())

@@ -144,14 +144,14 @@ def _install(machine: Machine, arguments: Sequence[str]) -> Ended:
 
 def _install_one(machine: Machine, kind: str, mode: str, target: str, payload: str) -> None:
     files = machine.files
-    if files.exists(target):
+    if files.exists(target) and not mode.endswith("-anew"):
         return
     files.make_folders(posixpath.dirname(target))
     source = payload
     if kind == "text":
         source = f"{target}.vmr-part"
         files.create(source, machine.time(), payload.encode())
-    if mode != "plain":
+    if mode.startswith("executable"):
         files.file(source).executable = True
     files.rename(source, target)
 
@@ -171,6 +171,15 @@ def _look(machine: Machine, directory: str, number: str) -> str:
         return "claimed"
     pid, boot, *_ = files.read(f"{claim}/running").decode().split()
     return "running" if boot == machine.boot_id and machine.alive(int(pid)) else "dead"
+
+
+def _kill(machine: Machine, arguments: Sequence[str]) -> Ended:
+    running = f"{arguments[0]}/attempt-{arguments[1]}/running"
+    if machine.files.exists(running):
+        pid, boot, *_ = machine.files.read(running).decode().split()
+        if boot == machine.boot_id:
+            machine.kill(int(pid))
+    return Ended(0)
 
 
 def _begin(machine: Machine, arguments: Sequence[str]) -> Ended:
@@ -194,6 +203,7 @@ OPERATIONS: Final[dict[str, Callable[[Machine, Sequence[str]], Ended]]] = {
     "vmr-mkdir": _mkdir,
     "vmr-install": _install,
     "vmr-probe": _probe,
+    "vmr-kill": _kill,
     "vmr-begin": _begin,
     "vmr-list": _list,
 }
