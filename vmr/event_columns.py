@@ -200,17 +200,16 @@ def _insert_few(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, Seq
     connection.execute(
         f"INSERT INTO events ({', '.join(columns)}) VALUES {', '.join([f'({row})'] * len(rows))}",  # noqa: S608 - names
         [value for values in rows for value in values],
-    )
+    ).fetchall()
 
 
 def _insert_many(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, Sequence[Any]]) -> None:
     casts = {"time": "::TIMESTAMPTZ", "boolean": "::BOOLEAN"}
     chosen = ", ".join(f"{name}{casts.get(KINDS[name], '')}" for name in columns)
+    # A batch that fails leaves its name behind, for the next batch to replace.
     connection.register("incoming", {name: _array(KINDS[name], values) for name, values in columns.items()})
-    try:
-        connection.execute(f"INSERT INTO events ({', '.join(columns)}) SELECT {chosen} FROM incoming")  # noqa: S608
-    finally:
-        connection.unregister("incoming")
+    connection.execute(f"INSERT INTO events ({', '.join(columns)}) SELECT {chosen} FROM incoming").fetchall()  # noqa: S608
+    connection.unregister("incoming")
 
 
 def _array(kind: Kind, values: Sequence[Any]) -> np.ndarray[Any, Any]:

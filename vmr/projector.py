@@ -75,7 +75,7 @@ class Projector:
             insert(self._connection, columns)
             due = [fold for fold in self._folds if not types.isdisjoint(fold.events)]
             read_model.fold(self._connection, due, self.cursor + 1, last)
-            self._connection.execute("UPDATE log_cursor SET seq = ?, run = ?", [last, run])
+            self._connection.execute("UPDATE log_cursor SET seq = ?, run = ?", [last, run]).fetchall()
             self._connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(duckdb.TransactionException):  # a failed COMMIT has ended the transaction

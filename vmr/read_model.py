@@ -132,4 +132,5 @@ def fold(connection: duckdb.DuckDBPyConnection, folds: Iterable[Fold], first: in
     """Run ``folds`` over the events from sequence ``first`` to ``last``, inside the caller's transaction."""
     connection.execute(f"SET VARIABLE batch_first = {first:d}; SET VARIABLE batch_last = {last:d}")
     for one in folds:
-        connection.execute(one.sql)
+        # Fetched to the end: an error comes here, and not with the next statement.
+        connection.execute(one.sql).fetchall()
