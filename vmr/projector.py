@@ -110,16 +110,29 @@ class Projector:
 
 
 async def open_projector(log: AsyncLog, path: Path) -> Projector:
-    """Return a projector with its read model at ``path``, thrown away first when it is of another log than ``log``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    projector = Projector(path)
+    """Return a projector with its read model at ``path``, made anew from ``log`` where that cannot be used.
+
+    A read model of another log, or that DuckDB cannot read, is put aside as ``….unused``: the log has it all. Raises `LogUnavailableError` when another process has it open, `DataError` when the projections' own SQL is wrong.
+    """
+    load_projections()
+    try:
+        projector = Projector(path)
+    except DataError as error:
+        logger.exception("the read model cannot be read, is put aside and made anew", path=str(path), error=str(error))
+        _put_aside(path)
+        projector = Projector(path)
     if await _belongs(projector, log):
         return projector
     logger.warning("the read model is of another log and is made anew", path=str(path), cursor=projector.cursor)
     projector.close()
-    for file in (path, path.with_name(f"{path.name}.wal")):
-        file.unlink(missing_ok=True)
+    _put_aside(path)
     return Projector(path)
+
+
+def _put_aside(path: Path) -> None:
+    for file in (path, path.with_name(f"{path.name}.wal")):
+        if file.exists():
+            file.replace(file.with_name(f"{file.name}.unused"))
 
 
 async def _belongs(projector: Projector, log: AsyncLog) -> bool:

@@ -206,6 +206,17 @@ async def test_a_read_model_of_another_log_is_made_anew(log: AsyncLog) -> None:
         assert (await log.query("vm_states")).rows == [("new", "new", "uninitialized")]
 
 
+async def test_a_damaged_read_model_is_made_anew(log: AsyncLog) -> None:
+    """A file that DuckDB cannot read is put aside; the log has everything that was in it."""
+    path = log.settings.database_dir / query_service.READ_MODEL
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged" * 10_000)
+    await log.publish(events.VmAdded(server_uuid="a", server_name="a"))
+    async with serving(query_service.main, log, "last_sequence"):
+        assert (await log.query("vm_states")).rows == [("a", "a", "uninitialized")]
+    assert path.with_name(f"{path.name}.unused").read_bytes().startswith(b"damaged")
+
+
 async def test_a_query_that_fails_inside_is_an_error_of_the_asker(queries: AsyncLog) -> None:
     """DuckDB's words reach the asker in one line."""
     with pytest.raises(QueryError, match=r"query 'runs': .*Could not convert string 'x'"):
