@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -107,6 +108,14 @@ class Projector:
     def close(self) -> None:
         """Close the read model."""
         self._connection.close()
+
+
+def collect_garbage_seldom() -> None:
+    """Let this process look for cyclic garbage seldom: decoding makes thousands of objects per batch, and no cycles.
+
+    For the main function of a process that projects; it makes reading and folding a fifth faster.
+    """
+    gc.set_threshold(100_000, 50, 100)
 
 
 async def open_projector(log: AsyncLog, path: Path) -> Projector:

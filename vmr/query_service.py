@@ -21,7 +21,7 @@ from vmr.cursor import CursorWatch
 from vmr.errors import QueryError
 from vmr.log import AsyncLog
 from vmr.projections import Query, load_queries
-from vmr.projector import open_projector, run_projector
+from vmr.projector import collect_garbage_seldom, open_projector, run_projector
 from vmr.query import BAD_REQUEST, NOT_YET, PARTS_HEADER, Question, decode_question, encode_answer
 from vmr.settings import Settings
 from vmr.subjects import query_subject
@@ -197,6 +197,7 @@ async def _refuse(request: Request, code: str, error: Exception) -> None:
 
 async def main(settings: Settings) -> None:
     """Keep the read model of ``settings.db`` up to date and answer the named queries, until cancelled."""
+    collect_garbage_seldom()
     async with await AsyncLog.connect(settings, producer="projector") as source:
         projector = await open_projector(source, settings.database_dir / READ_MODEL)
         watch = CursorWatch()

@@ -17,7 +17,7 @@ from vmr.answers import Readers
 from vmr.cursor import CursorWatch
 from vmr.errors import QueryError
 from vmr.log import AsyncLog
-from vmr.projector import open_projector, run_projector
+from vmr.projector import collect_garbage_seldom, open_projector, run_projector
 from vmr.query import Question, encode_answer
 from vmr.query_service import Endpoints, Parts, wait_for
 from vmr.settings import Settings
@@ -83,6 +83,7 @@ class SqlService:
 
 async def main(settings: Settings) -> None:
     """Keep a read model of ``settings.db`` of its own up to date and answer SQL on it, until cancelled."""
+    collect_garbage_seldom()
     async with await AsyncLog.connect(settings, producer="sql") as source:
         projector = await open_projector(source, settings.database_dir / READ_MODEL)
         projector.lock_down()

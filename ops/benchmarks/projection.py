@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from vmr import events, query_service
 from vmr.cursor import CursorWatch
 from vmr.log import AsyncLog
-from vmr.projector import Projector, run_projector
+from vmr.projector import Projector, collect_garbage_seldom, run_projector
 from vmr.subjects import all_events
 
 _VMS = 500
@@ -201,6 +201,7 @@ def _less(
 
 async def measure() -> list[Row]:
     """Return the family's rows."""
+    collect_garbage_seldom()
     async with fresh_log() as log:
         last = (await log.publish_many(_history()))[-1]
         folded, raw = await repeat(_TIMES, lambda: _fold_all(log, last), lambda: _read_raw(log, last))
