@@ -38,10 +38,12 @@ class ScheduleDb:
         cache_name: the namespace. Only the schedules in the default one are run, and cleared with an experiment.
         log: where to say what is done; default: the logger ``vmr.schedule_db``.
 
+    Raises `RuntimeError` for a ``cache_name`` that cannot name a namespace.
+
     """
 
     def __init__(self, cache_name: str = DEFAULT_SCHEDULES, log: logging.Logger | None = None) -> None:
-        self.cache_name = cache_name
+        self.cache_name = _namespace(cache_name)
         self.log = log or logging.getLogger(__name__)
         self._shared = SharedLog(load_settings())
 
@@ -111,6 +113,12 @@ class ScheduleDb:
 
     def _store(self, log: AsyncLog) -> ScheduleStore:
         return ScheduleStore(log, self.cache_name, self._shared.kept(ClearedSchedules))
+
+
+def _namespace(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise RuntimeError(f"cache_name {name!r}: a namespace of schedules has a name, such as 'schedules'")
+    return name
 
 
 def _row(found: StoredSchedule) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -176,6 +177,13 @@ def test_a_namespace_is_apart_from_the_schedules_that_are_run(db: ScheduleDb, se
             ("a", True)
         ]
         assert reader.execute("SELECT count(*) FROM schedule_entry").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("name", ["", None, 7])
+def test_what_cannot_name_a_namespace_is_refused(name: Any) -> None:
+    """Before anything is connected."""
+    with pytest.raises(RuntimeError, match="cache_name"):
+        ScheduleDb(cache_name=name)
 
 
 def test_an_appended_entry_keeps_those_before_and_their_identities(db: ScheduleDb) -> None:
