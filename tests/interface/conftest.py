@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.interface.in_force import use
-from vmr import query_service
+from vmr import query_service, shared_log
 from vmr.errors import ProjectorMissingError
 from vmr.log import Log
 from vmr.settings import Settings
@@ -53,11 +53,20 @@ def _until_answered(settings: Settings, thread: threading.Thread) -> None:
 
 
 @pytest.fixture
-def in_force(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Return the settings in force: those of this test's database. Nothing answers queries."""
+def in_force(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """Yield the settings in force: those of this test's database. Nothing answers queries."""
     monkeypatch.setenv("VMR_CONFIG", "")
     use(settings, monkeypatch)
-    return settings
+    yield settings
+    _close_what_was_forgotten()
+
+
+def _close_what_was_forgotten() -> None:
+    """End connections that linger for a next object: the test's database has none."""
+    for held in list(shared_log._open.values()):
+        held.over = True
+        held._close()
+    shared_log._open.clear()
 
 
 @pytest.fixture
