@@ -63,7 +63,7 @@ class FileStore:
     Attributes:
         store: as given.
         decompress: as given.
-        cache: folder of this host's copies.
+        cache: folder of this host's copies; what is in it may be removed while nothing runs, and is fetched again.
 
     Raises `PermissionError` when the folder of the copies cannot be made.
 
@@ -81,6 +81,7 @@ class FileStore:
             )
         self.cache = str(folder)
         self._copies = LocalCopies(folder)
+        self._unpacked = LocalCopies(folder / "unpacked")
         self._shared = SharedLog(settings)
 
     def __enter__(self) -> Self:
@@ -149,9 +150,8 @@ class FileStore:
         path = self._copies.get(filename, resource.object, fetch)
         unpacked = unpacked_name(filename) if self.decompress else None
         if unpacked is not None:
-            return str(
-                self._copies.made(unpacked, resource.object, lambda folder: unpack(path, Path(filename).name, folder))
-            )
+            name = Path(filename).name
+            return str(self._unpacked.made(unpacked, resource.object, lambda folder: unpack(path, name, folder)))
         return str(path)
 
     def get_file_path(self, filename: str) -> str:

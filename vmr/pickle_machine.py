@@ -1,0 +1,235 @@
+"""A machine for the harmless instructions of a pickle.
+
+A pickle is a program for a small machine; Python's own machine can be told to call anything. This one knows only the instructions
+that build numbers, strings, lists, tuples, dictionaries and instances of FIREWHEEL's schedule entry class. It imports nothing and
+calls nothing: a class is a name here, and an instance is the dictionary of its attributes. Whatever else a pickle asks for is
+refused, by name.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from vmr.errors import InvalidInputError
+
+ENTRY_CLASSES: Final = frozenset(
+    {"firewheel.vm_resource_manager.schedule_entry ScheduleEntry", "vmr.schedule_entry ScheduleEntry"}
+)
+_RECONSTRUCTOR: Final = "copyreg _reconstructor"
+_OLD_RECONSTRUCTOR: Final = "copy_reg _reconstructor"
+_OBJECTS: Final = frozenset({"builtins object", "__builtin__ object"})
+_ALLOWED: Final = ENTRY_CLASSES | _OBJECTS | {_RECONSTRUCTOR, _OLD_RECONSTRUCTOR}
+_MOST_STEPS: Final = 5_000_000
+_MARK: Final = object()
+
+
+class Name(msgspec.Struct, frozen=True):
+    """A global that a pickle names; it is never looked up."""
+
+    text: str
+
+
+class Instance(msgspec.Struct, eq=False):
+    """An entry as the pickle describes it."""
+
+    attributes: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def kind_of(value: object) -> str:
+    """Return what ``value`` is, for messages; it may be nested without an end, and is not shown."""
+    if isinstance(value, Name):
+        return f"the global {value.text!r}"
+    return "a schedule entry" if isinstance(value, Instance) else f"a value of type {type(value).__name__}"
+
+
+class PickleMachine:
+    """Runs one pickle. The last value on its stack is the pickle's."""
+
+    def __init__(self) -> None:
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
+
+    def run(self, data: bytes) -> object:
+        """Return the value that the pickle ``data`` builds."""
+        where = 0
+        try:
+            for steps, (opcode, argument, position) in enumerate(pickletools.genops(data)):
+                where = position or 0
+                self._step(opcode.name, argument, steps)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"byte {where} of the pickle: {error}") from error
+        except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
+            raise InvalidInputError(f"byte {where} of the pickle: damaged ({type(error).__name__}: {error})") from error
+        if len(self._stack) != 1:
+            raise InvalidInputError("a damaged pickle: it does not build one value")
+        return self._stack[0]
+
+    def _step(self, name: str, argument: Any, steps: int) -> None:
+        if steps > _MOST_STEPS:
+            raise InvalidInputError("more than 5 million instructions: no schedule is so large")
+        if name in _LITERALS:
+            self._stack.append(argument)
+        elif name in _CONSTANTS:
+            self._stack.append(_CONSTANTS[name]())
+        elif name in _TUPLES:
+            self._push_tuple(_TUPLES[name])
+        elif name not in _IGNORED:
+            step = _STEPS.get(name)
+            if step is None:
+                raise InvalidInputError(f"the instruction {name}, which no schedule needs: refused")
+            step(self, argument)
+
+    def _push_tuple(self, size: int) -> None:
+        items = tuple(self._pop() for _ in range(size))
+        self._stack.append(items[::-1])
+
+    def _pop(self) -> Any:
+        value = self._stack.pop()
+        if value is _MARK:
+            raise ValueError("a mark where a value belongs")
+        return value
+
+    def _pop_mark(self) -> list[Any]:
+        start = max(place for place, value in enumerate(self._stack) if value is _MARK)
+        items = self._stack[start + 1 :]
+        del self._stack[start:]
+        return items
+
+    def _top(self, kind: type[Any]) -> Any:
+        if not isinstance(self._stack[-1], kind):
+            raise TypeError(f"{kind_of(self._stack[-1])} where a {kind.__name__} belongs")
+        return self._stack[-1]
+
+    def mark(self, _: Any) -> None:
+        self._stack.append(_MARK)
+
+    def drop(self, _: Any) -> None:
+        self._stack.pop()
+
+    def drop_mark(self, _: Any) -> None:
+        self._pop_mark()
+
+    def repeat(self, _: Any) -> None:
+        self._stack.append(self._stack[-1])
+
+    def memoize(self, _: Any) -> None:
+        self._memo[len(self._memo)] = self._stack[-1]
+
+    def put(self, place: int) -> None:
+        self._memo[place] = self._stack[-1]
+
+    def get(self, place: int) -> None:
+        self._stack.append(self._memo[place])
+
+    def as_list(self, _: Any) -> None:
+        self._stack.append(self._pop_mark())
+
+    def as_tuple(self, _: Any) -> None:
+        self._stack.append(tuple(self._pop_mark()))
+
+    def as_dict(self, _: Any) -> None:
+        self._stack.append(_pairs(self._pop_mark()))
+
+    def append(self, _: Any) -> None:
+        item = self._pop()
+        self._top(list).append(item)
+
+    def appends(self, _: Any) -> None:
+        items = self._pop_mark()
+        self._top(list).extend(items)
+
+    def set_item(self, _: Any) -> None:
+        value, key = self._pop(), self._pop()
+        self._top(dict).update(_pairs([key, value]))
+
+    def set_items(self, _: Any) -> None:
+        items = self._pop_mark()
+        self._top(dict).update(_pairs(items))
+
+    def name(self, text: str) -> None:
+        if text not in _ALLOWED:
+            raise InvalidInputError(f"{text.replace(' ', '.', 1)}, which is no schedule entry of FIREWHEEL's: refused")
+        self._stack.append(Name(sys.intern(text)))
+
+    def name_from_stack(self, _: Any) -> None:
+        attribute, module = self._pop(), self._pop()
+        self.name(f"{module} {attribute}")
+
+    def new(self, _: Any) -> None:
+        arguments, made = self._pop(), self._pop()
+        self._stack.append(_make(made, arguments))
+
+    def build(self, _: Any) -> None:
+        state = self._pop()
+        instance = self._top(Instance)
+        if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+            raise TypeError("the state of a schedule entry is no dictionary of attributes")
+        instance.attributes.update(state)
+
+
+def _make(made: object, arguments: object) -> Instance:
+    """Return an empty entry: what ``Class()`` or ``copyreg._reconstructor(Class, object, None)`` would have made."""
+    if isinstance(made, Name) and isinstance(arguments, tuple):
+        if made.text in ENTRY_CLASSES and not arguments:
+            return Instance()
+        if made.text in {_RECONSTRUCTOR, _OLD_RECONSTRUCTOR}:
+            names = [part.text if isinstance(part, Name) else part for part in arguments]
+            if len(names) == 3 and names[0] in ENTRY_CLASSES and names[1] in _OBJECTS and names[2] is None:
+                return Instance()
+    given = ", ".join(map(kind_of, arguments)) if isinstance(arguments, tuple) else kind_of(arguments)
+    raise InvalidInputError(
+        f"a call of {kind_of(made)} with {given or 'nothing'}, which makes no schedule entry: refused"
+    )
+
+
+def _pairs(items: list[Any]) -> dict[Any, Any]:
+    keys, values = items[::2], items[1::2]
+    if not all(isinstance(key, (str, int, float)) for key in keys):
+        raise TypeError("a dictionary with keys that are neither text nor numbers")
+    return dict(zip(keys, values, strict=True))
+
+
+_LITERALS: Final = frozenset(
+    {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
+    | {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"}
+)
+_CONSTANTS: Final[dict[str, Callable[[], Any]]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
+}
+_TUPLES: Final = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_IGNORED: Final = frozenset({"PROTO", "FRAME", "STOP"})
+_STEPS: Final[dict[str, Callable[[PickleMachine, Any], None]]] = {
+    "MARK": PickleMachine.mark,
+    "POP": PickleMachine.drop,
+    "POP_MARK": PickleMachine.drop_mark,
+    "DUP": PickleMachine.repeat,
+    "MEMOIZE": PickleMachine.memoize,
+    "PUT": PickleMachine.put,
+    "BINPUT": PickleMachine.put,
+    "LONG_BINPUT": PickleMachine.put,
+    "GET": PickleMachine.get,
+    "BINGET": PickleMachine.get,
+    "LONG_BINGET": PickleMachine.get,
+    "LIST": PickleMachine.as_list,
+    "TUPLE": PickleMachine.as_tuple,
+    "DICT": PickleMachine.as_dict,
+    "APPEND": PickleMachine.append,
+    "APPENDS": PickleMachine.appends,
+    "SETITEM": PickleMachine.set_item,
+    "SETITEMS": PickleMachine.set_items,
+    "GLOBAL": PickleMachine.name,
+    "STACK_GLOBAL": PickleMachine.name_from_stack,
+    "NEWOBJ": PickleMachine.new,
+    "REDUCE": PickleMachine.new,
+    "BUILD": PickleMachine.build,
+}
