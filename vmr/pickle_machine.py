@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickletools
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -79,7 +79,7 @@ class PickleMachine:
         elif name in _TUPLES:
             self._push_tuple(_TUPLES[name])
         elif name not in _IGNORED:
-            step = _STEPS.get(name)
+            step = self._STEPS.get(name)
             if step is None:
                 raise InvalidInputError(f"the instruction {name}, which no schedule needs: refused")
             step(self, argument)
@@ -105,71 +105,97 @@ class PickleMachine:
             raise TypeError(f"{kind_of(self._stack[-1])} where a {kind.__name__} belongs")
         return self._stack[-1]
 
-    def mark(self, _: Any) -> None:
+    def _mark(self, _: Any) -> None:
         self._stack.append(_MARK)
 
-    def drop(self, _: Any) -> None:
+    def _drop(self, _: Any) -> None:
         self._stack.pop()
 
-    def drop_mark(self, _: Any) -> None:
+    def _drop_mark(self, _: Any) -> None:
         self._pop_mark()
 
-    def repeat(self, _: Any) -> None:
+    def _repeat(self, _: Any) -> None:
         self._stack.append(self._stack[-1])
 
-    def memoize(self, _: Any) -> None:
+    def _memoize(self, _: Any) -> None:
         self._memo[len(self._memo)] = self._stack[-1]
 
-    def put(self, place: int) -> None:
+    def _put(self, place: int) -> None:
         self._memo[place] = self._stack[-1]
 
-    def get(self, place: int) -> None:
+    def _get(self, place: int) -> None:
         self._stack.append(self._memo[place])
 
-    def as_list(self, _: Any) -> None:
+    def _as_list(self, _: Any) -> None:
         self._stack.append(self._pop_mark())
 
-    def as_tuple(self, _: Any) -> None:
+    def _as_tuple(self, _: Any) -> None:
         self._stack.append(tuple(self._pop_mark()))
 
-    def as_dict(self, _: Any) -> None:
+    def _as_dict(self, _: Any) -> None:
         self._stack.append(_pairs(self._pop_mark()))
 
-    def append(self, _: Any) -> None:
+    def _append(self, _: Any) -> None:
         item = self._pop()
         self._top(list).append(item)
 
-    def appends(self, _: Any) -> None:
+    def _appends(self, _: Any) -> None:
         items = self._pop_mark()
         self._top(list).extend(items)
 
-    def set_item(self, _: Any) -> None:
+    def _set_item(self, _: Any) -> None:
         value, key = self._pop(), self._pop()
         self._top(dict).update(_pairs([key, value]))
 
-    def set_items(self, _: Any) -> None:
+    def _set_items(self, _: Any) -> None:
         items = self._pop_mark()
         self._top(dict).update(_pairs(items))
 
-    def name(self, text: str) -> None:
+    def _name(self, text: str) -> None:
         if text not in _ALLOWED:
             raise InvalidInputError(f"{text.replace(' ', '.', 1)}, which is no schedule entry of FIREWHEEL's: refused")
         self._stack.append(Name(sys.intern(text)))
 
-    def name_from_stack(self, _: Any) -> None:
+    def _name_from_stack(self, _: Any) -> None:
         attribute, module = self._pop(), self._pop()
-        self.name(f"{module} {attribute}")
+        self._name(f"{module} {attribute}")
 
-    def new(self, _: Any) -> None:
+    def _new(self, _: Any) -> None:
         arguments, made = self._pop(), self._pop()
         self._stack.append(_make(made, arguments))
 
-    def build(self, _: Any) -> None:
+    def _build(self, _: Any) -> None:
         state = self._pop()
         instance = self._top(Instance)
         if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
             raise TypeError("the state of a schedule entry is no dictionary of attributes")
         instance.attributes.update(state)
+
+    _STEPS: ClassVar[dict[str, Callable[[PickleMachine, Any], None]]] = {
+        "MARK": _mark,
+        "POP": _drop,
+        "POP_MARK": _drop_mark,
+        "DUP": _repeat,
+        "MEMOIZE": _memoize,
+        "PUT": _put,
+        "BINPUT": _put,
+        "LONG_BINPUT": _put,
+        "GET": _get,
+        "BINGET": _get,
+        "LONG_BINGET": _get,
+        "LIST": _as_list,
+        "TUPLE": _as_tuple,
+        "DICT": _as_dict,
+        "APPEND": _append,
+        "APPENDS": _appends,
+        "SETITEM": _set_item,
+        "SETITEMS": _set_items,
+        "GLOBAL": _name,
+        "STACK_GLOBAL": _name_from_stack,
+        "NEWOBJ": _new,
+        "REDUCE": _new,
+        "BUILD": _build,
+    }
 
 
 def _make(made: object, arguments: object) -> Instance:
@@ -208,28 +234,3 @@ _CONSTANTS: Final[dict[str, Callable[[], Any]]] = {
 }
 _TUPLES: Final = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _IGNORED: Final = frozenset({"PROTO", "FRAME", "STOP"})
-_STEPS: Final[dict[str, Callable[[PickleMachine, Any], None]]] = {
-    "MARK": PickleMachine.mark,
-    "POP": PickleMachine.drop,
-    "POP_MARK": PickleMachine.drop_mark,
-    "DUP": PickleMachine.repeat,
-    "MEMOIZE": PickleMachine.memoize,
-    "PUT": PickleMachine.put,
-    "BINPUT": PickleMachine.put,
-    "LONG_BINPUT": PickleMachine.put,
-    "GET": PickleMachine.get,
-    "BINGET": PickleMachine.get,
-    "LONG_BINGET": PickleMachine.get,
-    "LIST": PickleMachine.as_list,
-    "TUPLE": PickleMachine.as_tuple,
-    "DICT": PickleMachine.as_dict,
-    "APPEND": PickleMachine.append,
-    "APPENDS": PickleMachine.appends,
-    "SETITEM": PickleMachine.set_item,
-    "SETITEMS": PickleMachine.set_items,
-    "GLOBAL": PickleMachine.name,
-    "STACK_GLOBAL": PickleMachine.name_from_stack,
-    "NEWOBJ": PickleMachine.new,
-    "REDUCE": PickleMachine.new,
-    "BUILD": PickleMachine.build,
-}
