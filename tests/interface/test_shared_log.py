@@ -15,7 +15,9 @@ import pytest
 
 from vmr import shared_log
 from vmr.errors import LogUnavailableError
+from vmr.events import VmAdded
 from vmr.experiment_start import ExperimentStart
+from vmr.log import Log
 from vmr.settings import Settings
 from vmr.shared_log import SharedLog
 from vmr.vm_mapping import VMMapping
@@ -77,6 +79,31 @@ def test_forgotten_objects_leave_no_connection_behind(in_force: Settings) -> Non
         threading.Event().wait(0.02)
 
 
+def test_a_connection_that_was_closed_for_good_is_made_again(in_force: Settings) -> None:
+    """As after a revoked credential: one call fails, the next ones have a new connection, and the old one ends."""
+    with SharedLog(in_force) as share:
+        share.run(lambda log: log.connection.close())
+        with pytest.raises(ConnectionError, match="closed"):
+            share.publish(VmAdded(server_uuid="u1", server_name="a"))
+        assert share.publish(VmAdded(server_uuid="u1", server_name="a")) == 1
+        deadline = time.monotonic() + 10
+        while _connections() > 1:
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.02)
+        assert share.run(lambda log: log.last_sequence()) == 1
+
+
+def test_an_answer_is_kept_until_the_log_moves(served: Settings) -> None:
+    """The read model is asked again when any process has written, and not before."""
+    with SharedLog(served) as share, SharedLog(served) as other:
+        first = share.query("vm_states")
+        assert share.query("vm_states") is other.query("vm_states") is first
+        with Log.connect(served) as log:
+            log.add_vm("u1", "a")
+        assert share.query("vm_states").rows == [("u1", "a", "uninitialized")]
+        assert share.query("vm_times", {"time": "-1"}).rows == []
+
+
 def test_many_threads_connect_once(in_force: Settings) -> None:
     """Threads that are first at the same time share what one of them makes."""
     with ThreadPoolExecutor(50) as pool:
@@ -114,7 +141,9 @@ def test_objects_go_on_in_a_forked_child(in_force: Settings) -> None:
 
 SCRIPT = """
 import os, sys
+from vmr.events import VmAdded
 from vmr.experiment_start import ExperimentStart
+from vmr.log import Log
 from vmr.vm_mapping import VMMapping
 start, mapping = ExperimentStart(), VMMapping()
 mapping.put("u", "n")
