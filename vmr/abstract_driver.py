@@ -48,11 +48,11 @@ class AbstractDriver(ABC):
         used_agent_paths: working directories that `deconflict_agent_path` has given away.
         output_cache: by process id, what is known of programs that were run::
 
-            {pid: {"exited": bool,
-                   "exitcode": int,        # once it has exited
-                   "signal": int,          # only when one ended it
-                   "stdout": str, "stdout_trunc": bool,      # as far as captured
-                   "stderr": str, "stderr_trunc": bool}}
+                {pid: {"exited": bool,
+                       "exitcode": int,        # once it has exited
+                       "signal": int,          # only when one ended it
+                       "stdout": str, "stdout_trunc": bool,      # as far as captured
+                       "stderr": str, "stderr_trunc": bool}}
 
             An entry lives until the process id is used again or the machine is rebooted.
 
