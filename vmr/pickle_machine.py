@@ -153,11 +153,15 @@ class PickleMachine:
 
     def _name(self, text: str) -> None:
         if text not in _ALLOWED:
-            raise InvalidInputError(f"{text.replace(' ', '.', 1)}, which is no schedule entry of FIREWHEEL's: refused")
+            raise InvalidInputError(
+                f"{text[:200].replace(' ', '.', 1)}, which is no schedule entry of FIREWHEEL's: refused"
+            )
         self._stack.append(Name(sys.intern(text)))
 
     def _name_from_stack(self, _: Any) -> None:
         attribute, module = self._pop(), self._pop()
+        if not isinstance(module, str) or not isinstance(attribute, str):
+            raise TypeError(f"{kind_of(module)} and {kind_of(attribute)} where the name of a global belongs")
         self._name(f"{module} {attribute}")
 
     def _new(self, _: Any) -> None:
@@ -204,10 +208,10 @@ def _make(made: object, arguments: object) -> Instance:
         if made.text in ENTRY_CLASSES and not arguments:
             return Instance()
         if made.text in {_RECONSTRUCTOR, _OLD_RECONSTRUCTOR}:
-            names = [part.text if isinstance(part, Name) else part for part in arguments]
-            if len(names) == 3 and names[0] in ENTRY_CLASSES and names[1] in _OBJECTS and names[2] is None:
+            names = [part.text for part in arguments if isinstance(part, Name)]
+            if len(names) == 2 and names[0] in ENTRY_CLASSES and names[1] in _OBJECTS and arguments[2:] == (None,):
                 return Instance()
-    given = ", ".join(map(kind_of, arguments)) if isinstance(arguments, tuple) else kind_of(arguments)
+    given = ", ".join(map(kind_of, arguments[:3])) if isinstance(arguments, tuple) else kind_of(arguments)
     raise InvalidInputError(
         f"a call of {kind_of(made)} with {given or 'nothing'}, which makes no schedule entry: refused"
     )

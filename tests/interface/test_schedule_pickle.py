@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmr.errors import InvalidInputError
+from vmr.schedule_codec import encode_schedule
 from vmr.schedule_entry import ScheduleEntry
 from vmr.schedule_pickle import looks_pickled, read_pickled_schedule
 
@@ -164,8 +165,24 @@ def test_values_that_contain_themselves_end_in_an_error(foreign: type[Any]) -> N
         doubled = [doubled, doubled]
     (entry,) = read_pickled_schedule(pickle.dumps([foreign(**attributes(extra=doubled))]))
     assert entry.executable == "install.sh"
-    with pytest.raises(InvalidInputError, match="no schedule entry"):
-        read_pickled_schedule(b"cvmr.schedule_entry\nScheduleEntry\n" + pickle.dumps(doubled, 2)[2:-1] + b"R.")
+    tuples: Any = ("x",)
+    for _ in range(40):
+        tuples = (tuples, tuples)
+    nested = [pickle.dumps(each, 4)[2:-1] for each in (doubled, tuples)]
+    for value in nested:
+        for program in (
+            b"cvmr.schedule_entry\nScheduleEntry\n" + value + b"R.",
+            b"ccopyreg\n_reconstructor\n(" + value + value + b"NtR.",
+            b"ccopyreg\n_reconstructor\n(cvmr.schedule_entry\nScheduleEntry\nc__builtin__\nobject\n" + value + b"tR.",
+            value + value + b"\x93.",
+            b"}(" + value + b"K\x01u.",
+            b"]" + value + b"a.",
+        ):
+            with pytest.raises(InvalidInputError):
+                read_pickled_schedule(program)
+    entry_of = pickle.dumps([foreign(**attributes(data=[{"location": doubled}]))])
+    with pytest.raises(InvalidInputError):
+        encode_schedule(read_pickled_schedule(entry_of))
 
 
 @given(st.binary(max_size=40).map(lambda tail: b"\x80\x04" + tail) | st.binary(max_size=60))
