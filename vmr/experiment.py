@@ -61,6 +61,7 @@ def parse_experiment(text: str, source: Path) -> Experiment:
         description=section.description,
         start_buffer=section.start_buffer,
         end=section.end,
+        failed_vms=section.failed_vms,
         files=tuple(folder.absolute() for folder in folders),
         vms=tuple(vm.plan for vm in vms),
         simulate=section.simulate,

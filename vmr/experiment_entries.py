@@ -16,6 +16,7 @@ from vmr.yaml_places import Path as Place
 
 MAX_TIME = 1e9
 KINDS = ("run", "script", "drop", "transfer", "pause", "resume")
+PROGRAM_KEYS = ("args", "files", "on_host", "timeout", "retries", "when_lost", "nonzero_fails")
 
 
 class Resources:
@@ -135,10 +136,7 @@ class _EntryBuilder:
 
     def _entry(self, kind: str) -> Entry:
         section = self._section
-        if kind not in {"run", "script"}:
-            for key in ("args", "files", "on_host"):
-                if getattr(section, key):
-                    self._wrong((key,), f"{key} belongs to run and script, not to {kind}; take it out")
+        self._check_keys(kind)
         transfer = section.transfer
         return Entry(
             id="",
@@ -151,7 +149,22 @@ class _EntryBuilder:
             resume=section.resume,
             ignore_failure=section.ignore_failure,
             on_host=section.on_host,
+            timeout=section.timeout,
+            retries=section.retries,
+            when_lost=section.when_lost,
+            nonzero_fails=section.nonzero_fails,
+            overwrite=section.overwrite,
         )
+
+    def _check_keys(self, kind: str) -> None:
+        """Report keys that mean nothing in an entry of this kind."""
+        section = self._section
+        if kind not in {"run", "script"}:
+            for key in PROGRAM_KEYS:
+                if getattr(section, key) and not (key == "when_lost" and section.when_lost == "continue"):
+                    self._wrong((key,), f"{key} belongs to run and script, not to {kind}; take it out")
+            if section.overwrite and kind != "drop":
+                self._wrong(("overwrite",), f"overwrite belongs to run, script and drop, not to {kind}; take it out")
 
     def _executable(self) -> str | None:
         script = self._section.script

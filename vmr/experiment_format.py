@@ -66,6 +66,11 @@ class EntrySection(_Section, frozen=True):
         resume: ends a pause of ``forever``.
         ignore_failure: whether a file that cannot be loaded leaves the VM alive instead of failing it.
         on_host: run on the handler's host, not in the guest.
+        timeout: seconds after which the program is killed.
+        retries: how many more attempts a program gets that ended with a nonzero exit code or was killed by its timeout.
+        when_lost: what follows when the end of an attempt cannot be known: ``continue``, run it ``again``, or ``fail`` the VM.
+        nonzero_fails: whether a nonzero exit code of the last attempt fails the VM.
+        overwrite: whether the files replace files that exist in the guest.
 
     """
 
@@ -81,6 +86,11 @@ class EntrySection(_Section, frozen=True):
     resume: bool = False
     ignore_failure: bool = False
     on_host: bool = False
+    timeout: PositiveSeconds | None = None
+    retries: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    when_lost: Literal["continue", "again", "fail"] = "continue"
+    nonzero_fails: bool = False
+    overwrite: bool = False
 
 
 class VmSection(_Section, frozen=True):
@@ -114,6 +124,7 @@ class ExperimentSection(_Section, frozen=True, kw_only=True):
         description: for people.
         start_buffer: seconds between the last VM being configured and the start.
         end: experiment time at which the run ends although entries go on; by default when nothing is left to run.
+        failed_vms: whether the experiment waits for VMs that fail before the start, or goes on without them.
         files: folder of files that resources and scripts are names in, or several, searched in order.
         vms: the VMs by name.
         simulate: what programs do on simulated guests, by a pattern of their name, command line or entry; the first that fits counts.
@@ -124,6 +135,7 @@ class ExperimentSection(_Section, frozen=True, kw_only=True):
     description: str = ""
     start_buffer: Seconds = 60.0
     end: PositiveSeconds | None = None
+    failed_vms: Literal["wait", "waive"] = "wait"
     files: str | list[str] = "."
     vms: dict[str, VmSection | None]
     simulate: dict[str, SimulatedProgram] = {}

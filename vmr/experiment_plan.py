@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -53,6 +53,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         description: for people.
         start_buffer: seconds between the last VM being configured and the start.
         end: experiment time, in seconds, at which the run ends although entries go on; None to end when nothing is left to run.
+        failed_vms: whether the experiment waits for VMs that fail before the start, or waives them by itself.
         files: folders that resources were looked up in, in order.
         simulate: what programs do on simulated guests (`vmr.testing.Behaviour.programs`).
         text: the file as it was given, for the record.
@@ -65,6 +66,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     start_buffer: float = 60.0
     end: float | None = None
+    failed_vms: Literal["wait", "waive"] = "wait"
     files: tuple[Path, ...] = ()
     simulate: dict[str, SimulatedProgram] = {}
     text: str = ""

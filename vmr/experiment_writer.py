@@ -33,6 +33,7 @@ def to_yaml(experiment: Experiment, base: Path | None = None) -> str:
         description=experiment.description,
         start_buffer=experiment.start_buffer,
         end=experiment.end,
+        failed_vms=experiment.failed_vms,
         files=folders[0] if len(folders) == 1 else folders,
         vms={vm.name: _vm(vm) for vm in experiment.vms},
         simulate=experiment.simulate,
@@ -104,6 +105,11 @@ def _entry(entry: Entry, usual_id: bool) -> EntrySection:  # noqa: FBT001  # pri
         resume=entry.resume,
         ignore_failure=entry.ignore_failure,
         on_host=entry.on_host,
+        timeout=entry.timeout,
+        retries=entry.retries,
+        when_lost=entry.when_lost,
+        nonzero_fails=entry.nonzero_fails,
+        overwrite=entry.overwrite,
     )
 
 

@@ -206,7 +206,11 @@ class Run:
         )
         text = await self._log.put_object(self.experiment.text.encode())
         await self._log.launch(
-            self.experiment.name, start_buffer=self.experiment.start_buffer, experiment=text, guests=self.record.guests
+            self.experiment.name,
+            start_buffer=self.experiment.start_buffer,
+            experiment=text,
+            guests=self.record.guests,
+            failed_vms=self.experiment.failed_vms,
         )
 
     def _added(self, vm: VmPlan, sockets: dict[str, Path]) -> VmAdded:

@@ -28,6 +28,7 @@ def test_smallest_experiment_gets_the_defaults(tmp_path: Path) -> None:
     experiment = load(tmp_path, "  alone:\n")
     (vm,) = experiment.vms
     assert (experiment.name, experiment.start_buffer, experiment.end) == ("test", 60.0, None)
+    assert experiment.failed_vms == "wait"
     assert (vm.name, vm.address, vm.memory, vm.managed, vm.entries) == ("alone", None, 128, True, ())
     assert experiment.text.startswith("name: test\n")
     assert experiment.source == tmp_path / "experiment.yaml"
@@ -36,12 +37,12 @@ def test_smallest_experiment_gets_the_defaults(tmp_path: Path) -> None:
 def test_settings_are_kept(tmp_path: Path) -> None:
     """Everything that a VM can say arrives in its plan."""
     vms = "  a: {uuid: u-1, address: 10.0.0.1/24, memory: 256, agent: run/qga.sock}\n  b: {managed: false}\n"
-    experiment = load(tmp_path, vms, "name: test\nstart_buffer: 2.5\nend: 30\n")
+    experiment = load(tmp_path, vms, "name: test\nstart_buffer: 2.5\nend: 30\nfailed_vms: waive\n")
     a, b = experiment.vms
     assert (a.uuid, a.address, a.ip, a.memory) == ("u-1", "10.0.0.1/24", "10.0.0.1", 256)
     assert a.agent == tmp_path / "run/qga.sock"
     assert not b.managed
-    assert (experiment.start_buffer, experiment.end) == (2.5, 30)
+    assert (experiment.start_buffer, experiment.end, experiment.failed_vms) == (2.5, 30, "waive")
 
 
 def test_uuid_is_derived_from_the_name(tmp_path: Path) -> None:
@@ -50,6 +51,19 @@ def test_uuid_is_derived_from_the_name(tmp_path: Path) -> None:
     second = load(tmp_path, "  b:\n")
     assert first.vms[1].uuid == second.vms[0].uuid
     assert first.vms[0].uuid != first.vms[1].uuid
+
+
+def test_rules_of_an_entry_of_its_own(tmp_path: Path) -> None:
+    """What an entry says about its end and its files arrives; left out, it is as in FIREWHEEL."""
+    ruled, plain, drop = entries(
+        tmp_path,
+        "{at: 1, run: x, timeout: 2.5, retries: 3, when_lost: again, nonzero_fails: true, overwrite: true}",
+        "{at: 2, run: x}",
+        "{at: 3, drop: {location: /f, content: c}, overwrite: true}",
+    )
+    assert ruled == Entry("1/x", 1, "x", timeout=2.5, retries=3, when_lost="again", nonzero_fails=True, overwrite=True)
+    assert plain == Entry("2/x", 2, "x")
+    assert drop.overwrite
 
 
 def test_each_kind_of_entry(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -21,6 +22,7 @@ lines = st.lists(
 )
 contents = st.one_of(texts, lines.map("\n".join), lines.map(lambda some: "\n".join(some) + "\n"))
 times = st.one_of(st.integers(-(10**9), -1), st.integers(1, 10**9), st.floats(0.001, 1e6), st.floats(-1e6, -0.001))
+hold_times = st.one_of(st.just("-inf"), st.integers(0, 10**9), st.floats(0.001, 1e6))
 plain = texts.filter(lambda text: "\0" not in text)
 words = plain.filter(lambda text: bool(text.strip()))
 paths = plain.map(lambda text: "/" + text)
@@ -41,12 +43,22 @@ def entries() -> st.SearchStrategy[Entry]:
             files=some_files,
             ignore_failure=flags,
             on_host=flags,
+            timeout=st.none() | st.floats(0.1, 1e6),
+            retries=st.integers(0, 100),
+            when_lost=st.sampled_from(["continue", "again", "fail"]),
+            nonzero_fails=flags,
+            overwrite=flags,
         ),
         st.builds(
-            Entry, st.just(""), times, files=st.lists(files, min_size=1, max_size=3).map(tuple), ignore_failure=flags
+            Entry,
+            st.just(""),
+            times,
+            files=st.lists(files, min_size=1, max_size=3).map(tuple),
+            ignore_failure=flags,
+            overwrite=flags,
         ),
         st.builds(Entry, st.just(""), times, transfer=st.builds(Transfer, paths, st.none() | st.floats(0.1, 1e6))),
-        st.builds(Entry, st.just(""), times, pause=st.builds(Pause, st.none() | st.floats(0.1, 1e6))),
+        st.builds(Entry, st.just(""), hold_times, pause=st.builds(Pause, st.none() | st.floats(0.1, 1e6))),
         st.just(Entry("", "-inf", resume=True)),
     )
 
@@ -78,11 +90,26 @@ def without_origin(experiment: Experiment) -> Experiment:
     description=texts,
     start_buffer=st.floats(0, 1e6),
     end=st.none() | st.floats(0.1, 1e6),
+    failed_vms=st.sampled_from(["wait", "waive"]),
 )
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_round_trip(vms: list[VmPlan], name: str, description: str, start_buffer: float, end: float | None) -> None:
+def test_round_trip(
+    vms: list[VmPlan],
+    name: str,
+    description: str,
+    start_buffer: float,
+    end: float | None,
+    failed_vms: Literal["wait", "waive"],
+) -> None:
     """Whatever an experiment holds, written and read it is the same."""
-    experiment = Experiment(name=name, vms=tuple(vms), description=description, start_buffer=start_buffer, end=end)
+    experiment = Experiment(
+        name=name,
+        vms=tuple(vms),
+        description=description,
+        start_buffer=start_buffer,
+        end=end,
+        failed_vms=failed_vms,
+    )
     text = to_yaml(experiment, Path("/nowhere"))
     assert without_origin(parse_experiment(text, Path("/nowhere/e.yaml"))) == experiment
 

@@ -26,7 +26,7 @@ from vmr.log._verbs import Verbs
 from vmr.log._wire import Address
 from vmr.log._writer import Outgoing
 from vmr.query import Answer, ask
-from vmr.schedule import ObjectRef
+from vmr.schedule import Entry, ObjectRef
 from vmr.settings import Settings, load_settings
 from vmr.subjects import stream_name
 
@@ -194,6 +194,16 @@ class AsyncLog(Verbs):
         ``progress`` is called, on this loop, with the bytes that are written and all bytes.
         """
         await self._objects.fetch(ref, path, progress)
+
+    async def append_entries(self, server_name: str, entries: Iterable[Entry]) -> int:
+        """Add ``entries`` to the schedule of the VM of this name, whoever else does so meanwhile; return the event's sequence.
+
+        They are new entries: one whose id is taken gets ``_1``, ``_2``… behind it. Raises `InvalidInputError` when an entry makes no
+        sense or the schedule is not of vmr's encoding, and `ConflictError` when others were faster for 30 s.
+        """
+        from vmr.schedule_store import ScheduleStore  # noqa: PLC0415 - it is written over this class
+
+        return await ScheduleStore(self).append(server_name, list(entries))
 
     async def query(
         self, name: str, params: Mapping[str, Any] | None = None, *, after: int | None = None, timeout: float = 10.0

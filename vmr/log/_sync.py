@@ -17,7 +17,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from vmr.errors import LogUnavailableError
 from vmr.events import AgentAddress, Event, KnownBody, Recorded, VmAdded
@@ -254,6 +254,22 @@ class Log:
         """Record the time of its schedule that a VM has reached."""
         return self._runner.run(self._log.set_vm_time(server_uuid, current_time))
 
+    def waive_vm(self, server_uuid: str, reason: str = "") -> int:
+        """Take a VM out of what the experiment waits for, until it is added anew."""
+        return self._runner.run(self._log.waive_vm(server_uuid, reason))
+
+    def pause_vm(self, server_uuid: str, duration: float | None = None) -> int:
+        """Hold one VM's schedule for ``duration`` seconds, or until `resume_vm`."""
+        return self._runner.run(self._log.pause_vm(server_uuid, duration))
+
+    def resume_vm(self, server_uuid: str) -> int:
+        """End a break or pause of one VM's schedule."""
+        return self._runner.run(self._log.resume_vm(server_uuid))
+
+    def append_entries(self, server_name: str, entries: Iterable[Entry]) -> int:
+        """Add entries to a VM's schedule, losing nobody else's; see `AsyncLog.append_entries`."""
+        return self._runner.run(self._log.append_entries(server_name, list(entries)))
+
     def put_schedule(self, server_name: str, entries: Iterable[Entry], *, ip: str | None = None) -> int:
         """Record the schedule of the VM of this name; see `AsyncLog.put_schedule`."""
         return self._runner.run(self._log.put_schedule(server_name, list(entries), ip=ip))
@@ -270,11 +286,17 @@ class Log:
         start_buffer: float = 60.0,
         experiment: ObjectRef | None = None,
         guests: str = "",
+        failed_vms: Literal["wait", "waive"] = "wait",
     ) -> int:
         """Record that the experiment is being launched; see `AsyncLog.launch`."""
         return self._runner.run(
             self._log.launch(
-                name, launch_time=launch_time, start_buffer=start_buffer, experiment=experiment, guests=guests
+                name,
+                launch_time=launch_time,
+                start_buffer=start_buffer,
+                experiment=experiment,
+                guests=guests,
+                failed_vms=failed_vms,
             )
         )
 

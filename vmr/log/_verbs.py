@@ -22,9 +22,12 @@ from vmr.events import (
     ResourceUploaded,
     SchedulePublished,
     VmAdded,
+    VmPaused,
     VmRemoved,
+    VmResumed,
     VmStateSet,
     VmTimeTicked,
+    VmWaived,
 )
 from vmr.schedule import Entry, ObjectRef, check_entry
 
@@ -87,6 +90,18 @@ class Verbs(ABC):
         """Record the time of its schedule that a VM has reached."""
         return await self.publish(VmTimeTicked(server_uuid=server_uuid, current_time=current_time))
 
+    async def waive_vm(self, server_uuid: str, reason: str = "") -> int:
+        """Take a VM out of what the experiment waits for: it counts as ready, whatever its state, until it is added anew."""
+        return await self.publish(VmWaived(server_uuid=server_uuid, reason=reason))
+
+    async def pause_vm(self, server_uuid: str, duration: float | None = None) -> int:
+        """Hold one VM's schedule for ``duration`` seconds, or until `resume_vm`."""
+        return await self.publish(VmPaused(server_uuid=server_uuid, duration=duration))
+
+    async def resume_vm(self, server_uuid: str) -> int:
+        """End a break or pause of one VM's schedule."""
+        return await self.publish(VmResumed(server_uuid=server_uuid))
+
     async def put_schedule(self, server_name: str, entries: Iterable[Entry], *, ip: str | None = None) -> int:
         """Record the schedule of the VM of this name; what is too large for an event goes to the object store.
 
@@ -115,8 +130,12 @@ class Verbs(ABC):
         start_buffer: float = 60.0,
         experiment: ObjectRef | None = None,
         guests: str = "",
+        failed_vms: Literal["wait", "waive"] = "wait",
     ) -> int:
-        """Record that the experiment is being launched (``launch_time``: aware, default now; ``start_buffer``: seconds)."""
+        """Record that the experiment is being launched (``launch_time``: aware, default now; ``start_buffer``: seconds).
+
+        ``failed_vms`` says whether the experiment waits for VMs that fail before the start, or goes on without them.
+        """
         return await self.publish(
             ExperimentLaunched(
                 launch_time=_aware(launch_time),
@@ -124,6 +143,7 @@ class Verbs(ABC):
                 start_buffer=start_buffer,
                 experiment=experiment,
                 guests=guests,
+                failed_vms=failed_vms,
             )
         )
 
