@@ -13,7 +13,7 @@ from vmr.log import AsyncLog
 from vmr.schedule import Entry
 from vmr.schedule_codec import MAGIC, decode_schedule, encode_schedule
 from vmr.schedule_entry import ScheduleEntry
-from vmr.schedule_store import ClearedSchedules, ScheduleStore, StoredSchedule, check_text
+from vmr.schedule_store import ClearedSchedules, ScheduleStore, StoredSchedule
 from vmr.settings import load_settings
 from vmr.shared_log import SharedLog
 
@@ -74,7 +74,7 @@ class ScheduleDb:
         with it. ``broadcast`` makes no difference: every host reads the same log. Raises `ValueError` for bytes that begin like an
         encoded schedule and are none.
         """
-        self._put([(server_name, check_text(server_name, text), vm_resources_ip)])
+        self._put([(server_name, _text(server_name, text), vm_resources_ip)])
 
     def batch_put(self, sched_list: Iterable[Mapping[str, Any]], broadcast: bool = False) -> None:  # noqa: FBT001, FBT002 - the documented interface
         """Store many schedules: dictionaries with ``server_name``, ``text`` and, optionally, ``ip``.
@@ -128,4 +128,17 @@ def _row(found: StoredSchedule) -> dict[str, Any]:
 def _checked(item: Mapping[str, Any], place: int) -> tuple[str, bytes, str | None]:
     if missing := [key for key in ("server_name", "text") if key not in item]:
         raise InvalidInputError(f"schedule [{place}] has no {missing[0]!r}; give server_name, text and ip")
-    return item["server_name"], check_text(item["server_name"], item["text"]), item.get("ip")
+    return item["server_name"], _text(item["server_name"], item["text"]), item.get("ip")
+
+
+def _text(server_name: object, text: object) -> bytes:
+    """Return ``text`` as bytes (a string as UTF-8); raise `InvalidInputError` when it, or the name, is of a wrong type."""
+    if not isinstance(server_name, str):
+        raise InvalidInputError(f"server_name {server_name!r}: use the VM's name, a string")
+    if isinstance(text, str):
+        return text.encode()
+    if not isinstance(text, (bytes, bytearray, memoryview)):
+        raise InvalidInputError(
+            f"schedule of {server_name!r}: {type(text).__name__} is not bytes; encode it with vmr.schedule_db.encode_schedule"
+        )
+    return bytes(text)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from vmr.errors import ConflictError, InvalidInputError
+from vmr.errors import ConflictError
 from vmr.events import (
     DEFAULT_SCHEDULES,
     ExperimentCleared,
@@ -33,6 +33,9 @@ from vmr.subjects import ROOT, entity_subject
 APPEND_SECONDS: Final = 30.0
 _ROOM: Final = 4096
 _LONGEST_WAIT: Final = 0.05
+_AT_A_TIME: Final = 16
+_S = TypeVar("_S")
+_T = TypeVar("_T")
 
 
 class StoredSchedule(msgspec.Struct, frozen=True):
@@ -97,7 +100,7 @@ class ScheduleStore:
     async def matching(self, pattern: str | None = None) -> list[StoredSchedule]:
         """Return the schedules of VMs whose names match ``pattern`` (shell wildcards; None: all), in order of the names."""
         found = await self._published(pattern)
-        return [await self._stored(found[name]) for name in sorted(found)]
+        return await _each(self._stored, [found[name] for name in sorted(found)])
 
     async def put(self, schedules: Iterable[tuple[str, bytes, str | None]]) -> None:
         """Publish schedules, as name, text and address; all are checked before any is.
@@ -106,11 +109,7 @@ class ScheduleStore:
         """
         listed = list(schedules)
         decoded = [(name, decode_entries(text) if is_schedule(text) else text, ip) for name, text, ip in listed]
-        bodies = [
-            await self._opaque(name, content, ip) if isinstance(content, bytes) else await self._body(name, content, ip)
-            for name, content, ip in decoded
-        ]
-        await self._log.publish_many(bodies)
+        await self._log.publish_many(await _each(self._any_body, decoded))
 
     async def append(self, server_name: str, entries: Sequence[ScheduleEntry | Entry]) -> int:
         """Add ``entries`` to the schedule of the VM of this name; return the sequence of the event.
@@ -139,8 +138,9 @@ class ScheduleStore:
 
     async def remove(self, server_names: Iterable[str]) -> None:
         """Remove the schedules of the VMs of these names; those that have none are left as they are."""
-        states = {name: await self._state(name) for name in server_names}
-        found = [name for name, state in states.items() if state.published is not None]
+        names = list(server_names)
+        states = await _each(self._state, names)
+        found = [name for name, state in zip(names, states, strict=True) if state.published is not None]
         await self._log.publish_many([ScheduleRemoved(server_name=name, store=self._store) for name in found])
 
     async def clear(self) -> None:
@@ -157,8 +157,11 @@ class ScheduleStore:
         ref = await self._log.put_object(encoded)
         return SchedulePublished(server_name=server_name, entries_object=ref, ip=ip, store=self._store)
 
-    async def _opaque(self, server_name: str, text: bytes, ip: str | None) -> SchedulePublished:
-        ref = await self._log.put_object(text)
+    async def _any_body(self, schedule: tuple[str, tuple[Entry, ...] | bytes, str | None]) -> SchedulePublished:
+        server_name, content, ip = schedule
+        if not isinstance(content, bytes):
+            return await self._body(server_name, content, ip)
+        ref = await self._log.put_object(content)
         return SchedulePublished(server_name=server_name, opaque=ref, ip=ip, store=self._store)
 
     async def _stored(self, recorded: Recorded) -> StoredSchedule:
@@ -213,6 +216,22 @@ class ScheduleStore:
         return entity_subject(self._log.db, "schedule", server_name, body.type_name().partition(".")[2])
 
 
+async def _each(work: Callable[[_S], Coroutine[Any, Any, _T]], items: Iterable[_S]) -> list[_T]:
+    """Return what ``work`` makes of each item, in their order; a few are done at a time, because each may be a transfer."""
+    room = asyncio.Semaphore(_AT_A_TIME)
+
+    async def one(item: _S) -> _T:
+        async with room:
+            return await work(item)
+
+    tasks = [asyncio.create_task(one(item)) for item in items]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
 def _fold(found: dict[str, Recorded], recorded: Recorded) -> None:
     body = recorded.event.body
     if isinstance(body, SchedulePublished):
@@ -223,16 +242,3 @@ def _fold(found: dict[str, Recorded], recorded: Recorded) -> None:
 
 def _cleared_subject(db: str) -> str:
     return entity_subject(db, "experiment", None, "cleared")
-
-
-def check_text(server_name: object, text: object) -> bytes:
-    """Return ``text`` as bytes (a string as UTF-8); raise `InvalidInputError` when it, or the name, is of a wrong type."""
-    if not isinstance(server_name, str):
-        raise InvalidInputError(f"server_name {server_name!r}: use the VM's name, a string")
-    if isinstance(text, str):
-        return text.encode()
-    if not isinstance(text, (bytes, bytearray, memoryview)):
-        raise InvalidInputError(
-            f"schedule of {server_name!r}: {type(text).__name__} is not bytes; encode it with vmr.schedule_db.encode_schedule"
-        )
-    return bytes(text)
