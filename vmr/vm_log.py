@@ -7,13 +7,14 @@ from, and with ``timestamp`` (UTC, ISO 8601) unless the program has put one.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from vmr.events import (
     EntryFailed,
@@ -28,7 +29,11 @@ from vmr.events import (
 )
 from vmr.subjects import encode_token
 
+LONGEST_LINE: Final = 1 << 20
+"""Bytes of a line that is not ended yet; a longer one is logged in pieces."""
+
 _Stream = tuple[str, int, str]
+_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class VmLog:
@@ -83,16 +88,18 @@ class VmLog:
 
     def write_json(self, content: str | Mapping[str, Any], about: Mapping[str, Any] | None = None) -> None:
         """Append to ``<vm>.json``: a dictionary, or each line of a text; ``about`` says where it comes from."""
-        lines = [content] if isinstance(content, Mapping) else content.splitlines()
-        source = {"vm": self._vm_name, **(about or {})}
-        written = "".join(json.dumps(_as_object(line) | {"vmr": source}) + "\n" for line in lines)
-        with self._guard, self.json_file.open("a", encoding="utf-8") as file:
+        lines = [dict(content)] if isinstance(content, Mapping) else [_object(line) for line in _lines(content)]
+        known = {"timestamp": datetime.now(UTC).isoformat(timespec="seconds")}
+        source = {"vmr": {"vm": self._vm_name, **(about or {})}}
+        written = b"".join(msgspec.json.encode(known | line | source, enc_hook=str) + b"\n" for line in lines)
+        with self._guard, self.json_file.open("ab") as file:
             file.write(written)
 
     def write_output(self, text: str, about: Mapping[str, Any]) -> None:
         """Log whole lines that a program wrote, in both files."""
-        for line in text.splitlines():
-            self.logger.info("%s %s", " ".join(str(value) for value in about.values()), line)
+        source = " ".join(str(value) for value in about.values())
+        for line in _lines(text):
+            self.logger.info("%s %s", source, _printable(line))
         self.write_json(text, about)
 
     def _ended(self, entry: str, attempt: int) -> None:
@@ -102,7 +109,7 @@ class VmLog:
     def _output(self, stream: _Stream, piece: bytes, *, final: bool) -> None:
         with self._guard:
             data = self._unfinished.pop(stream, b"") + piece
-            end = len(data) if final else data.rfind(b"\n") + 1
+            end = len(data) if final or len(data) > LONGEST_LINE else data.rfind(b"\n") + 1
             if data[end:]:
                 self._unfinished[stream] = data[end:]
         if end:
@@ -110,11 +117,22 @@ class VmLog:
             self.write_output(data[:end].decode("utf-8", "backslashreplace"), about)
 
 
-def _as_object(line: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Return a line as an object; JSON that is no object (``5``, ``[1]``, ``null``) is a message like any text."""
+def _lines(text: str) -> list[str]:
+    """Return the lines of ``text``. Only a line feed ends one: others of Unicode's line ends may stand within JSON."""
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return [line.removesuffix("\r") for line in lines]
+
+
+def _object(line: str) -> dict[str, Any]:
+    """Return a line as an object, its values byte for byte; what is no object (``5``, ``[1]``) is a message."""
+    plain = line.encode("utf-8", "backslashreplace")
     try:
-        known = json.loads(line) if isinstance(line, str) else dict(line)
-    except ValueError:
-        known = None
-    found = known if isinstance(known, dict) else {"msg": line}
-    return {"timestamp": datetime.now(UTC).isoformat(timespec="seconds")} | found
+        found: dict[str, Any] = _decoder.decode(plain)
+    except (msgspec.MsgspecError, RecursionError):
+        return {"msg": plain.decode()}
+    return found
+
+
+def _printable(line: str) -> str:
+    """Return ``line`` without what would control the terminal that shows it."""
+    return "".join(each if each.isprintable() or each == "\t" else repr(each)[1:-1] for each in line)
