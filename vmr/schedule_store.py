@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -28,14 +28,12 @@ from vmr.log import AsyncLog, last_events
 from vmr.schedule import Entry
 from vmr.schedule_codec import MAGIC, added_to, decode_entries, encode_entries, is_schedule
 from vmr.schedule_entry import ScheduleEntry
+from vmr.side_by_side import each
 from vmr.subjects import ROOT, entity_subject
 
 APPEND_SECONDS: Final = 30.0
 _ROOM: Final = 4096
 _LONGEST_WAIT: Final = 0.05
-_AT_A_TIME: Final = 16
-_S = TypeVar("_S")
-_T = TypeVar("_T")
 
 
 class StoredSchedule(msgspec.Struct, frozen=True):
@@ -78,10 +76,18 @@ class ClearedSchedules:
 
 
 class _State(msgspec.Struct, frozen=True):
-    """The event that published a VM's schedule, None when it has none, and the last sequence on that event's subject."""
+    """How a VM's schedule stands.
+
+    Attributes:
+        published: the event that published it, None when it has none.
+        last: the last sequence on that event's subject, in whatever namespace; 0 before the first.
+        gone: sequence of the last event that removed it; 0 before the first.
+
+    """
 
     published: Recorded | None
     last: int
+    gone: int
 
 
 class ScheduleStore:
@@ -100,7 +106,7 @@ class ScheduleStore:
     async def matching(self, pattern: str | None = None) -> list[StoredSchedule]:
         """Return the schedules of VMs whose names match ``pattern`` (shell wildcards; None: all), in order of the names."""
         found = await self._published(pattern)
-        return await _each(self._stored, [found[name] for name in sorted(found)])
+        return await each(self._stored, [found[name] for name in sorted(found)])
 
     async def put(self, schedules: Iterable[tuple[str, bytes, str | None]]) -> None:
         """Publish schedules, as name, text and address; all are checked before any is.
@@ -109,37 +115,42 @@ class ScheduleStore:
         """
         listed = list(schedules)
         decoded = [(name, decode_entries(text) if is_schedule(text) else text, ip) for name, text, ip in listed]
-        await self._log.publish_many(await _each(self._any_body, decoded))
+        await self._log.publish_many(await each(self._any_body, decoded))
 
     async def append(self, server_name: str, entries: Sequence[ScheduleEntry | Entry]) -> int:
         """Add ``entries`` to the schedule of the VM of this name; return the sequence of the event.
 
         Nobody's entries are lost when others do so at the same time. Raises `ConflictError` when others were faster for 30 s.
         """
-        until = time.monotonic() + APPEND_SECONDS
-        while True:
-            try:
-                return await self._try_to_append(server_name, entries)
-            except ConflictError:
-                if time.monotonic() > until:
-                    raise
-            await asyncio.sleep(random.uniform(0, _LONGEST_WAIT))  # noqa: S311 - it only spreads the writers
+        return await _until_first(lambda: self._try_to_append(server_name, entries))
 
     async def _try_to_append(self, server_name: str, entries: Sequence[ScheduleEntry | Entry]) -> int:
         state = await self._state(server_name)
-        earlier: tuple[Entry, ...] = ()
-        ip = None
-        if state.published is not None:
-            current = await self._stored(state.published)
-            earlier, ip = decode_entries(current.text), current.ip
-        return await self._log.publish_expecting(
-            await self._body(server_name, added_to(earlier, entries), ip), state.last
-        )
+        earlier, ip = await self._entries(state)
+        body = await self._body(server_name, added_to(earlier, entries), ip)
+        sequence = await self._log.publish_expecting(body, state.last)
+        # The server compares one subject only, so a removal at this very moment goes unnoticed by it.
+        if earlier and state.gone < (await self._state(server_name)).gone < sequence:
+            ids = {entry.id for entry in earlier}
+            await _until_first(lambda: self._try_to_leave_out(server_name, ids))
+        return sequence
+
+    async def _try_to_leave_out(self, server_name: str, ids: set[str]) -> int:
+        state = await self._state(server_name)
+        entries, ip = await self._entries(state)
+        body = await self._body(server_name, tuple(entry for entry in entries if entry.id not in ids), ip)
+        return state.last if state.published is None else await self._log.publish_expecting(body, state.last)
+
+    async def _entries(self, state: _State) -> tuple[tuple[Entry, ...], str | None]:
+        if state.published is None:
+            return (), None
+        stored = await self._stored(state.published)
+        return decode_entries(stored.text), stored.ip
 
     async def remove(self, server_names: Iterable[str]) -> None:
         """Remove the schedules of the VMs of these names; those that have none are left as they are."""
         names = list(server_names)
-        states = await _each(self._state, names)
+        states = await each(self._state, names)
         found = [name for name, state in zip(names, states, strict=True) if state.published is not None]
         await self._log.publish_many([ScheduleRemoved(server_name=name, store=self._store) for name in found])
 
@@ -181,7 +192,7 @@ class ScheduleStore:
         last = 0 if events[0] is None else events[0].sequence
         published, removed = [await self._of_this_store(recorded) for recorded in events]
         gone = max(0 if removed is None else removed.sequence, await self._cleared_at(cleared))
-        return _State(None if published is None or published.sequence < gone else published, last)
+        return _State(None if published is None or published.sequence < gone else published, last, gone)
 
     async def _of_this_store(self, newest: Recorded | None) -> Recorded | None:
         """Return the last event of this namespace on the subject of ``newest``, which is the last of any."""
@@ -216,20 +227,16 @@ class ScheduleStore:
         return entity_subject(self._log.db, "schedule", server_name, body.type_name().partition(".")[2])
 
 
-async def _each(work: Callable[[_S], Coroutine[Any, Any, _T]], items: Iterable[_S]) -> list[_T]:
-    """Return what ``work`` makes of each item, in their order; a few are done at a time, because each may be a transfer."""
-    room = asyncio.Semaphore(_AT_A_TIME)
-
-    async def one(item: _S) -> _T:
-        async with room:
-            return await work(item)
-
-    tasks = [asyncio.create_task(one(item)) for item in items]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+async def _until_first(work: Callable[[], Awaitable[int]]) -> int:
+    """Return what ``work`` returns once nobody else was faster; raise the conflict when others are for 30 s."""
+    until = time.monotonic() + APPEND_SECONDS
+    while True:
+        try:
+            return await work()
+        except ConflictError:
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(random.uniform(0, _LONGEST_WAIT))  # noqa: S311 - it only spreads the writers
 
 
 def _fold(found: dict[str, Recorded], recorded: Recorded) -> None:

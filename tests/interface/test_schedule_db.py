@@ -237,6 +237,27 @@ def test_what_another_connection_put_is_there_at_once(db: ScheduleDb, settings: 
             assert decode_schedule(db.get("vm") or b"")[0].start_time == number + 1
 
 
+@pytest.mark.parametrize("clears", [False, True])
+async def test_what_is_removed_during_an_append_stays_removed(
+    log: AsyncLog, monkeypatch: pytest.MonkeyPatch, *, clears: bool
+) -> None:
+    """The schedule has the new entry then, and nothing of what was removed before it."""
+    store = ScheduleStore(log)
+    await store.put([("vm", encode_schedule([program(-5, "old")]), None)])
+    publish = log.publish_expecting
+
+    async def too_late(body: events.KnownBody, expected: int) -> int:
+        monkeypatch.setattr(log, "publish_expecting", publish)
+        await (store.clear() if clears else store.remove(["vm"]))
+        return await publish(body, expected)
+
+    monkeypatch.setattr(log, "publish_expecting", too_late)
+    await store.append("vm", [program(-4, "new")])
+    stored = await store.get("vm")
+    assert stored is not None
+    assert [entry.arguments for entry in decode_schedule(stored.text)] == ["new"]
+
+
 async def test_an_append_that_is_always_too_late_says_so(log: AsyncLog, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends after its bound with the conflict."""
     monkeypatch.setattr("vmr.schedule_store.APPEND_SECONDS", 0.0)
