@@ -126,3 +126,26 @@ async def test_a_driver_that_hangs(agent_socket: Path) -> None:
     assert await guest.begin("run")
     await guest.close()
     release.set()
+
+
+async def test_a_successor_goes_on(log: AsyncLog, tmp_path: Path, agent_socket: Path) -> None:
+    """A handler that is ended in the middle of a program is followed by one that has every byte once and runs nothing again."""
+    script = "echo before; until [ -e /root/go ]; do sleep 0.05; done; echo after"
+    await log.add_vm("uuid", "vm1", agent=AgentAddress(HOST, str(agent_socket), ENGINE))
+    await log.put_schedule("vm1", [Entry(id="long", start_time=-1, executable=script)])
+    await log.launch(start_buffer=0)
+    async with handling(log, tmp_path / "first"):
+        await until(log, ended(1, OutputCaptured))
+    async with handling(log, tmp_path / "second"):
+        await until(log, ended(2, events.HandlerAttached))
+        await log.put_schedule(
+            "vm1",
+            [
+                Entry(id="long", start_time=-1, executable=script),
+                Entry(id="go", start_time=-2, files=(EntryFile("/root/go", content="now"),)),
+            ],
+        )
+        recorded = await until(log, ended(2, EntryFinished))
+    pieces = [each for each in bodies(recorded, OutputCaptured) if each.entry == "long"]
+    assert "".join(each.text or "" for each in pieces) == "before\nafter\n"
+    assert [each.entry for each in bodies(recorded, events.EntryStarted)] == ["long", "go"]
