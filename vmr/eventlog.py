@@ -19,7 +19,15 @@ class Fence(msgspec.Struct, frozen=True):
     sequence: int
 
 
-class EventLog(Protocol):
+class Objects(Protocol):
+    """Where the content of objects is."""
+
+    async def get_object(self, ref: ObjectRef) -> bytes:
+        """Return an object's content, checked against its hash."""
+        ...
+
+
+class EventLog(Objects, Protocol):
     """The log of one database, as a handler sees it. Sequences begin at 1."""
 
     @property
@@ -56,10 +64,6 @@ class EventLog(Protocol):
         """Yield what is recorded from ``start`` on, and go on as more comes."""
         ...
 
-    async def get_object(self, ref: ObjectRef) -> bytes:
-        """Return an object's content, checked against its hash."""
-        ...
-
     async def fetch_object(self, ref: ObjectRef, path: Path) -> None:
         """Write an object's content to ``path``, checked against its hash, in constant memory."""
         ...
@@ -68,7 +72,7 @@ class EventLog(Protocol):
 _entries: Final = msgspec.json.Decoder(tuple[Entry, ...])
 
 
-async def with_entries(log: EventLog, recorded: Recorded) -> Recorded:
+async def with_entries(log: Objects, recorded: Recorded) -> Recorded:
     """Return the event with a schedule's entries in it, also where these were too large for the event and are an object."""
     body = recorded.event.body
     if not isinstance(body, SchedulePublished) or body.entries_object is None:

@@ -21,8 +21,10 @@ from vmr import read_model
 from vmr.cursor import CursorWatch
 from vmr.errors import DataError
 from vmr.event_columns import columns_of, insert
+from vmr.eventlog import with_entries
 from vmr.events import Recorded
 from vmr.projections import load_projections
+from vmr.schedule import ObjectRef
 from vmr.sql_guard import lock_down
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ class EventSource(Protocol):
 
     def follow(self, *, start: int) -> AsyncIterator[list[Recorded]]:
         """Return every event from sequence ``start`` on, in batches, for ever."""
+        ...
+
+    async def get_object(self, ref: ObjectRef) -> bytes:
+        """Return an object's content, checked against its hash."""
         ...
 
 
@@ -163,7 +169,7 @@ async def run_projector(source: EventSource, projector: Projector, watch: Cursor
     watch = watch or CursorWatch()
     watch.advance(projector.cursor)
     batches = source.follow(start=projector.cursor + 1)
-    coming = asyncio.ensure_future(_next(batches))
+    coming = asyncio.ensure_future(_next(source, batches))
     folding: asyncio.Future[int] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="projector") as thread:
         try:
@@ -175,7 +181,7 @@ async def run_projector(source: EventSource, projector: Projector, watch: Cursor
                     folding = None
                 if folding is None and coming.done():
                     folding = asyncio.get_running_loop().run_in_executor(thread, projector.apply, coming.result())
-                    coming = asyncio.ensure_future(_next(batches))
+                    coming = asyncio.ensure_future(_next(source, batches))
         finally:
             coming.cancel()
             await asyncio.wait({coming})
@@ -188,5 +194,14 @@ def _under_way(coming: asyncio.Future[list[Recorded]], folding: asyncio.Future[i
     return {folding} if coming.done() else {coming, folding}
 
 
-async def _next(batches: AsyncIterator[list[Recorded]]) -> list[Recorded]:
-    return await anext(batches)
+async def _next(source: EventSource, batches: AsyncIterator[list[Recorded]]) -> list[Recorded]:
+    return [await _whole(source, recorded) for recorded in await anext(batches)]
+
+
+async def _whole(source: EventSource, recorded: Recorded) -> Recorded:
+    """Return the event with a large schedule's entries in it. A schedule whose object is damaged must not stop the projector."""
+    try:
+        return await with_entries(source, recorded)
+    except DataError as error:
+        logger.exception("the entries of a schedule cannot be read", sequence=recorded.sequence, error=str(error))
+        return recorded

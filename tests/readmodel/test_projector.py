@@ -21,6 +21,7 @@ from vmr import contract, events, query_service
 from vmr.errors import DataError, LogUnavailableError, QueryError
 from vmr.log import AsyncLog
 from vmr.projector import Projector
+from vmr.schedule import Entry
 from vmr.settings import Settings
 
 VMS = [events.VmAdded(server_uuid=str(n), server_name=f"host{n}") for n in range(20)]
@@ -221,3 +222,11 @@ async def test_a_query_that_fails_inside_is_an_error_of_the_asker(queries: Async
     """DuckDB's words reach the asker in one line."""
     with pytest.raises(QueryError, match=r"query 'runs': .*Could not convert string 'x'"):
         await queries.query("runs", {"run": "x"})
+
+
+async def test_a_schedule_too_large_for_an_event_is_in_the_read_model(queries: AsyncLog) -> None:
+    """Its entries are in the object store; the read model has every one of them all the same."""
+    entries = tuple(Entry(id=f"e{n}", start_time=5, executable="x", arguments="y" * 2000) for n in range(6000))
+    await queries.put_schedule("big", entries)
+    answer = await queries.query("schedule_entries", {"server_name": "big"}, timeout=30.0)
+    assert len(answer.rows) == len(entries)
