@@ -250,7 +250,10 @@ def connection_key(settings: Settings) -> Settings:
 
 def _hold(share: SharedLog) -> _Held:
     with _lock:
-        held = _open.setdefault(connection_key(share.settings), _Held(share.settings))
+        key = connection_key(share.settings)
+        held = _open.get(key)
+        if held is None:
+            held = _open[key] = _Held(share.settings)
         held.shares.add(share)
         return held
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -12,10 +12,12 @@ import msgspec
 from vmr.errors import UnknownVmError
 from vmr.events import ExperimentCleared, KnownBody, Unknown, VmAdded, VmRemoved, VmStateSet, VmTimeTicked
 from vmr.experiment_fold import ExperimentFold, experiment_subject
-from vmr.log import AsyncLog, last_events
+from vmr.log import AsyncLog, events_at, last_events
 from vmr.subjects import entity_subject
 
 _Changes: TypeAlias = VmStateSet | VmTimeTicked
+
+_FEW: Final = 4
 
 
 class VmRecord(msgspec.Struct, frozen=True):
@@ -35,12 +37,13 @@ class VmRecords:
     """The VMs of one connection's database. Its methods are called on the connection's loop.
 
     What was read or written here is remembered with the sequence up to which it is known to hold. A change is published at once; when
-    its own sequence shows that nobody else wrote to the log since then, what is remembered still holds, and else it is read again.
+    its own sequence shows that nobody else wrote to the log since then (or only a few events, about other things), what is
+    remembered still holds, and else it is read again.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[VmRecord, int]] = {}
-        # All events from the first to the last of these sequences are ours, and are in what is remembered when a VM's turn is over.
+        # All events from the first to the last of these sequences are in what is remembered when a VM's turn is over.
         self._first = self._last = 0
         self._alone = False
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -100,17 +103,39 @@ class VmRecords:
     async def _change_known(self, log: AsyncLog, experiment: ExperimentFold, body: _Changes) -> _Found:
         """Publish a change; return the VM without it, and up to which sequence that is known to hold."""
         uuid, holds = body.server_uuid, log.last_published
-        if not self._alone:  # others write as well: both at once is faster than one after the other
+        if not self._alone or self._known[uuid][1] < self._first - 1:
+            # It has to be read, or it probably will: both at once is faster than one after the other.
             reading = self.read(log, experiment, uuid, without=type(body))
             sequence, record = await asyncio.gather(log.publish(body), reading)
             self._wrote(sequence)
             return record, holds
         sequence = await log.publish(body)
-        self._wrote(sequence)
+        await self._catch_up(log, sequence)
         known = self._known.get(uuid)
         if known is not None and known[1] >= self._first - 1:
             return known[0], sequence
         return await self.read(log, experiment, uuid, without=type(body)), sequence
+
+    async def _catch_up(self, log: AsyncLog, sequence: int) -> None:
+        """Note our own event of this ``sequence``; look at the few that others wrote before it, and forget what they concern."""
+        others = range(self._last + 1, sequence)
+        if not 0 < len(others) <= _FEW:
+            self._wrote(sequence)
+            return
+        first, self._first, self._last = self._first, sequence + 1, sequence  # nothing counts as known while we look
+        for recorded in await events_at(log, others):
+            self._forget(None if recorded is None else recorded.event.body)
+        if self._first == sequence + 1:
+            self._first = first
+
+    def _forget(self, body: KnownBody | Unknown | None) -> None:
+        match body:
+            case VmAdded() | VmRemoved() | VmStateSet() | VmTimeTicked():
+                self._known.pop(body.server_uuid, None)
+            case ExperimentCleared() | Unknown() | None:
+                self._known.clear()
+            case _:
+                pass
 
     def _wrote(self, sequence: int) -> None:
         self._alone = sequence == self._last + 1

@@ -1,9 +1,9 @@
-"""The last event on some subjects: one look each, all at once, answered by the stream's leader and so never out of date."""
+"""Single events of the log, one look each, all at once, answered by the stream's leader and so never out of date."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -35,13 +35,18 @@ async def last_events(log: AsyncLog, subjects: Sequence[str]) -> list[Recorded |
 
     Each is at least as new as what was acknowledged to anybody before the call. Raises `LogUnavailableError`.
     """
-    return list(await asyncio.gather(*(_last(log, subject) for subject in subjects)))
+    return list(await asyncio.gather(*(_get(log, {"last_by_subj": subject}) for subject in subjects)))
 
 
-async def _last(log: AsyncLog, subject: str) -> Recorded | None:
+async def events_at(log: AsyncLog, sequences: Iterable[int]) -> list[Recorded | None]:
+    """Return the events with these sequences, None where there is none, in the same order. Raises `LogUnavailableError`."""
+    return list(await asyncio.gather(*(_get(log, {"seq": sequence}) for sequence in sequences)))
+
+
+async def _get(log: AsyncLog, which: dict[str, str | int]) -> Recorded | None:
     request = f"STREAM.MSG.GET.{stream_name(log.db)}"
     try:
-        found = await log.connection.api(request, {"last_by_subj": subject}, answer=_Answer)
+        found = await log.connection.api(request, which, answer=_Answer)
     except ApiRefusedError as refusal:
         if refusal.error.err_code == _NO_MESSAGE:
             return None
