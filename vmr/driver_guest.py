@@ -192,7 +192,7 @@ class DriverGuest(Guest):
         return self._driver
 
     async def _call(self, work: Callable[..., _T], *arguments: Any, timeout: float = _CALL_SECONDS) -> _T:
-        """Return what a call of the driver returns; one that exceeds its bound keeps its thread and loses its driver."""
+        """Return what a call of the driver returns; when it exceeds its bound, thread and driver are left to it."""
         what = f"guest {self._name}: {getattr(work, '__name__', 'making')} of its driver"
         try:
             async with asyncio.timeout(timeout) as bound:

@@ -14,13 +14,15 @@ import json
 import logging
 import math
 import queue
+import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from vmr.abstract_driver import AbstractDriver
 from vmr.clock import SystemClock
@@ -42,6 +44,7 @@ from vmr.schedule_parts import with_identity
 from vmr.schedule_updater import ScheduleUpdater
 from vmr.settings import load_settings
 from vmr.shared_log import SharedLog
+from vmr.subjects import encode_token
 from vmr.utils import get_vm_count_not_ready, set_vm_state, set_vm_time
 from vmr.vm_log import VmLog
 from vmr.vm_mapping import VMMapping, VMState
@@ -91,7 +94,7 @@ class VMResourceHandler:
         self.driver: AbstractDriver | None = None
         self.prior_q: queue.PriorityQueue[Item] = queue.PriorityQueue()
         self.condition = threading.Condition()
-        self._folder = settings.database_dir / "handlers" / self.uuid.replace("/", "_")
+        self._folder = settings.database_dir / "handlers" / encode_token(self.uuid)
         self._spare: AbstractDriver | None = None
         self._guest = DriverGuest(self._next_driver, Path(str(config["path"])), self.name, SystemClock())
         self._vm = OneVm(self.uuid, self.name, self._guest, self._folder, self.log_files.take)
@@ -102,6 +105,14 @@ class VMResourceHandler:
         self._exit_code = 0
         self._cancel: Callable[[], object] | None = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     # --- running ---
 
     def run(self) -> None:
@@ -111,7 +122,7 @@ class VMResourceHandler:
         """
         try:
             self._run()
-        except VmrError:
+        except Exception:
             self.log.exception("the handler of %s ends", self.name)
             raise
         if self._exit_code:
@@ -139,6 +150,8 @@ class VMResourceHandler:
             self.shared_log.run(drive)
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
+        finally:
+            self._cancel = None
 
     def stop(self, exitcode: int) -> None:
         """End `run`, from another thread; what runs in the guest goes on. `run` then exits with ``exitcode``."""
@@ -146,8 +159,9 @@ class VMResourceHandler:
         self._stopped.set()
         if self._updater is not None:
             self._updater.stop_thread()
-        if self._cancel is not None:
-            self._cancel()
+        cancel = self._cancel  # `run` may end at this very moment
+        if cancel is not None:
+            cancel()
         with self.condition:
             self.condition.notify_all()
 
@@ -384,10 +398,16 @@ class VMResourceHandler:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the handler of the VM whose configuration is in the JSON file that is the one argument."""
+    """Run the handler of the VM whose configuration is in the JSON file that is the one argument, until SIGTERM."""
     if len(arguments) != 1:
         sys.exit("usage: python -m vmr.vm_resource_handler CONFIG.json")
-    VMResourceHandler(json.loads(Path(arguments[0]).read_text(encoding="utf-8"))).run()
+    try:
+        config = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+        with VMResourceHandler(config) as handler:
+            signal.signal(signal.SIGTERM, lambda *_: handler.stop(0))
+            handler.run()
+    except (VmrError, OSError, ValueError) as error:
+        sys.exit(f"{arguments[0]}: {error}")
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ async def test_a_driver_that_hangs(agent_socket: Path) -> None:
 
 
 async def test_a_successor_goes_on(log: AsyncLog, tmp_path: Path, agent_socket: Path) -> None:
-    """A handler that is ended in the middle of a program is followed by one that has every byte once and runs nothing again."""
+    """A handler is ended in the middle of a program; its successor has every byte once and runs nothing again."""
     script = "echo before; until [ -e /root/go ]; do sleep 0.05; done; echo after"
     await log.add_vm("uuid", "vm1", agent=AgentAddress(HOST, str(agent_socket), ENGINE))
     await log.put_schedule("vm1", [Entry(id="long", start_time=-1, executable=script)])

@@ -18,7 +18,16 @@ from tests.interface.other_driver import OtherDriver
 from vmr import drivers
 from vmr.drivers.qemu_guest_agent_driver import QemuGuestAgentDriver
 from vmr.errors import InvalidInputError, UnknownVmError
-from vmr.events import Body, EntryFinished, FileTransferred, HandlerAttached, OutputCaptured, VmRebooted, VmStateSet
+from vmr.events import (
+    Body,
+    EntryFinished,
+    FileTransferred,
+    HandlerAttached,
+    HandlerDetached,
+    OutputCaptured,
+    VmRebooted,
+    VmStateSet,
+)
 from vmr.experiment_start import ExperimentStart
 from vmr.guests import GuestSpec, backend
 from vmr.log import Log, connect
@@ -349,7 +358,7 @@ class TestRunning:
         assert len(recorded(log, EntryFinished)) == 1
 
     def test_as_a_process(self, log: Log, agent_socket: Path, settings: Settings, tmp_path: Path) -> None:
-        """``python -m`` with a file runs the handler until it is told to stop; a wrong call says how it goes."""
+        """``python -m`` with a file runs the handler until SIGTERM; what is wrong is told in one line."""
         log.add_vm("uuid", "vm1")
         log.put_schedule("vm1", [])
         config = tmp_path / "vm1.json"
@@ -358,9 +367,13 @@ class TestRunning:
         with subprocess.Popen([*command, str(config)]) as process:
             _until(lambda: "configured" in [each.state for each in recorded(log, VmStateSet)])
             process.terminate()
+        assert process.returncode == 0
+        assert [each.reason for each in recorded(log, HandlerDetached)] == ["stopped"]
         assert (settings.database_dir / "logs" / "vm1.log").exists()
-        wrong = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert (wrong.returncode, "CONFIG.json" in wrong.stderr) == (1, True)
+        config.write_text('{"vm_name": "vm1"}')
+        for arguments, word in (([], "CONFIG.json"), (["/none"], "/none"), ([str(config)], "no 'vm_uuid'")):
+            wrong = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+            assert (wrong.returncode, wrong.stderr.count("\n"), word in wrong.stderr) == (1, 1, True)
 
 
 @pytest.mark.usefixtures("served")
