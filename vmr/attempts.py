@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Final
 from vmr import spool
 from vmr.clock import Clock
 from vmr.errors import AgentDisconnectedError, AgentError, DataError
-from vmr.events import EntryFailed, EntryFinished, EntryLost, StreamName
+from vmr.events import EntryFailed, EntryFinished, EntryLost, OutputCaptured, StreamName
 from vmr.guest import Guest
 from vmr.host_guest import HostGuest
 from vmr.output import output_events
@@ -147,23 +148,33 @@ class AttemptRunner:
         return any([await self._record(stream, await self._read(stream), final=False) for stream in self._offsets])
 
     async def _drain(self, stream: StreamName) -> None:
-        """Record everything that an ended attempt has written to a stream and the log does not have."""
+        """Record everything that an ended attempt has written to a stream and the log does not have.
+
+        While a part is being recorded the next one is read: guest and log are about equally fast.
+        """
+        data = await self._read(stream)
         while True:
-            data = await self._read(stream)
-            await self._record(stream, data, final=len(data) < _READ)
-            if len(data) < _READ:
+            more = len(data) == _READ
+            pieces = self._pieces(stream, data, final=not more)
+            self._offsets[stream] += sum(piece.size for piece in pieces)
+            if not more:
+                await self._publish(*pieces)
                 return
+            data, _ = await asyncio.gather(self._read(stream), self._publish(*pieces))
 
     async def _read(self, stream: StreamName) -> bytes:
         path = spool.attempt_file(self._directory, self._number, stream)
         return await self._guest.read(path, self._offsets[stream], _READ)
 
     async def _record(self, stream: StreamName, data: bytes, *, final: bool) -> bool:
-        pieces = output_events(self._uuid, self._entry, self._number, stream, self._offsets[stream], data, final=final)
+        pieces = self._pieces(stream, data, final=final)
         if pieces:
             await self._publish(*pieces)
             self._offsets[stream] += sum(piece.size for piece in pieces)
         return bool(pieces)
+
+    def _pieces(self, stream: StreamName, data: bytes, *, final: bool) -> list[OutputCaptured]:
+        return output_events(self._uuid, self._entry, self._number, stream, self._offsets[stream], data, final=final)
 
     async def _probe(self) -> spool.Probe:
         return (await self._guest.probe([(self._directory, self._number)]))[0]
