@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -41,6 +44,8 @@ class Guest:
         self._agent = GuestAgent(path, name)
         self._clock = clock
         self._uploads = 0
+        # What an earlier client uploaded may still be on its way to its place.
+        self._token = secrets.token_hex(4)
 
     async def connect(self, timeout: float) -> None:
         """Connect as soon as the agent answers, within ``timeout`` seconds."""
@@ -100,9 +105,12 @@ class Guest:
     async def read(self, path: str, offset: int, limit: int) -> bytes:
         """Return up to ``limit`` bytes of a file from ``offset``; none when it does not exist (yet)."""
         try:
-            return await self._agent.read_file(path, offset, limit)
-        except AgentError:
-            return b""
+            with _one_agent():
+                return await self._agent.read_file(path, offset, limit)
+        except AgentError as error:
+            if error.command == "guest-file-open":
+                return b""
+            raise
 
     async def list_files(self, pattern: str) -> list[spool.GuestFile]:
         """Return the files at ``pattern``: a path, a folder with all that is in it, or shell wildcards."""
@@ -111,7 +119,7 @@ class Guest:
     async def fetch(self, path: str, target: Path) -> tuple[int, str]:
         """Copy a file of the guest to ``target``; return its size in bytes and its SHA-256."""
         digest, size = hashlib.sha256(), 0
-        with target.open("wb") as file:
+        with target.open("wb") as file, _one_agent():
             async for piece in self._agent.read_chunks(path):
                 digest.update(piece)
                 size += len(piece)
@@ -150,7 +158,7 @@ class Guest:
             if not file.overwrite and await self._exists(file.target):
                 return None
             self._uploads += 1
-            uploaded = f"{spool.INCOMING}/upload-{self._uploads}"
+            uploaded = f"{spool.INCOMING}/upload-{self._token}-{self._uploads}"
             await self._upload(uploaded, file.source if data is None else data)
         except (AgentDisconnectedError, AgentTimeoutError):
             raise  # these are OSErrors, and say nothing about the file
@@ -166,7 +174,8 @@ class Guest:
         return await self._agent.exec_status(pid)
 
     async def _upload(self, path: str, source: bytes | Path) -> None:
-        await self._agent.write_file(path, source)
+        with _one_agent():
+            await self._agent.write_file(path, source)
 
     async def _exists(self, path: str) -> bool:
         try:
@@ -195,6 +204,20 @@ class Guest:
             await self._clock.sleep(pause)
             pause = min(pause * 2, 0.05)
         return status
+
+
+@contextlib.contextmanager
+def _one_agent() -> Iterator[None]:
+    """Raise `AgentDisconnectedError` where a handle is unknown to the agent that gave it: another agent has taken its place.
+
+    A virtual machine's socket stays open over that. Nothing that was read or written through the handle is known to be whole.
+    """
+    try:
+        yield
+    except AgentError as error:
+        if error.command != "guest-file-open" and "has not been found" in error.description:
+            raise AgentDisconnectedError(f"the guest's agent was started anew: {error}") from error
+        raise
 
 
 def _small(path: Path) -> bytes | None:

@@ -41,6 +41,9 @@ logger = structlog.get_logger(__name__)
 AGENT_ENGINE: Final = "QemuVM"
 """The engine whose guests are driven over their agent directly; those of any other are driven by its driver."""
 
+MOST_RIVALS: Final = 20
+"""How many handlers that take a VM at the same moment one handler outdoes before it leaves the VM to them."""
+
 NEWCOMERS_SECONDS: Final = 0.05
 """VMs that are added within this time of each other are taken together, because each taking makes the handler follow anew."""
 
@@ -101,12 +104,15 @@ class Handler:
         async for recorded in self._history([entity_subject(self._log.db, "experiment", None, "cleared")], 1, last):
             if is_full_clear(recorded):
                 self._first = recorded.sequence
-        async for recorded in self._history([every_vm(self._log.db, HandlerAttached)], 1, last):
-            if isinstance(recorded.event.body, HandlerAttached):
-                self._attached[recorded.event.body.server_uuid] = recorded.sequence
+        await self._learn_attachments(every_vm(self._log.db, HandlerAttached))
         async for recorded in self._history(everywhere_filters(self._log.db), self._first, last):
             self._everywhere(recorded)
         self._position = last
+
+    async def _learn_attachments(self, subject: str) -> None:
+        async for recorded in self._history([subject], 1, await self._log.last_sequence()):
+            if isinstance(recorded.event.body, HandlerAttached):
+                self._attached[recorded.event.body.server_uuid] = recorded.sequence
 
     async def _history(self, filters: list[str], start: int, stop: int) -> AsyncIterator[Recorded]:
         if filters and start <= stop:
@@ -186,12 +192,18 @@ class Handler:
         return [self._tasks[uuid] for uuid in about if uuid in self._tasks]
 
     async def _attach(self, vm: VmState) -> None:
-        """Take the VM: whoever attached it before sees this and lets go. Whoever does so at the same moment wins or loses by the log."""
+        """Take the VM: whoever attached it before sees this and lets go. Of two that do so at the same moment the later one has it."""
         attached = HandlerAttached(server_uuid=vm.uuid, handler=self.identity, host=self._host)
-        try:
-            sequence = await self._log.publish_expecting(attached, self._attached.get(vm.uuid, 0))
-        except ConflictError:
-            logger.warning("another handler took this VM at the same moment; it is left to that one", vm=vm.name)
+        for _ in range(MOST_RIVALS):
+            try:
+                sequence = await self._log.publish_expecting(attached, self._attached.get(vm.uuid, 0))
+                break
+            except ConflictError:
+                # It may be the last word of a handler that is dead by now, so that nobody else would serve the VM.
+                logger.warning("another handler took this VM at the same moment", vm=vm.name)
+                await self._learn_attachments(entity_subject(self._log.db, "vm", vm.uuid, "handler_attached"))
+        else:
+            logger.error("other handlers take this VM again and again; it is left to them", vm=vm.name)
             return
         self._attached[vm.uuid] = sequence
         task = VmTask(vm, self._roster.experiment, self._around, sequence)
