@@ -72,7 +72,11 @@ class LocalCopies(msgspec.Struct, frozen=True):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            try:
+                yield
+            finally:
+                # A child that another thread forked meanwhile has the file open too: closing it here would not be enough.
+                fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _file_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import lzma
@@ -20,6 +21,7 @@ from vmr.errors import DataError
 from vmr.file_store import FileStore
 from vmr.local_copies import LocalCopies
 from vmr.log import AsyncLog, Log
+from vmr.schedule import ObjectRef
 from vmr.settings import Settings
 from vmr.vm_resource_store import VmResourceStore
 
@@ -236,6 +238,26 @@ def test_threads_and_processes_fetch_once(
     assert len(found) == 1
     assert len(fetches) <= 1
     assert Path(next(iter(found))[0]).read_bytes() == source.read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_forked_meanwhile_does_not_keep_a_lock(tmp_path: Path) -> None:
+    """It has the lock's file open as well, and lives on."""
+    copies, ref = LocalCopies(tmp_path), ObjectRef("0" * 64, 0)
+    reading, writing = os.pipe()
+    with copies.locked(ref):
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+    try:
+        with (tmp_path / ref.sha256 / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)
+        os.close(reading)
 
 
 def test_a_fetch_that_died_leaves_nothing_in_the_way(store: VmResourceStore) -> None:

@@ -35,7 +35,7 @@ def check(file: Annotated[Path, typer.Argument(help="The experiment file.")]) ->
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="The schedules as JSON, plain or gzip-compressed.")],
+    file: Annotated[Path, typer.Argument(help="The schedules as JSON or as a pickle, plain or gzip-compressed.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the experiment file here, not to standard output.")
     ] = None,
