@@ -23,7 +23,7 @@ from vmr.schedule import Entry, EntryFile, Transfer
 
 LARGE = bytes(range(256)) * 1000
 
-OUTPUT = r"printf '\377\000caf\303\251\n'; head -c 70000 /dev/zero; echo wrong >&2; exit 3"
+OUTPUT = r"printf '\377\000caf\303\251\n'; head -c 70000 /dev/zero; printf 'wr\377ng\n' >&2; exit 3"
 
 
 @pytest.fixture(name="agent_socket")
@@ -73,7 +73,7 @@ async def test_a_schedule_over_another_driver(log: AsyncLog, tmp_path: Path, age
     for piece in bodies(recorded, OutputCaptured):
         if piece.entry == "output":
             written[piece.stream] += piece.data if piece.data is not None else (piece.text or "").encode()
-    assert written == {"stdout": b"\xff\0caf\xc3\xa9\n" + bytes(70000), "stderr": b"wrong\n"}
+    assert written == {"stdout": b"\xff\0caf\xc3\xa9\n" + bytes(70000), "stderr": b"wr\xffng\n"}
     (copied,) = bodies(recorded, events.FileTransferred)
     assert copied.sha256 == hashlib.sha256(LARGE).hexdigest()
     assert _content(copied.host_path) == LARGE
