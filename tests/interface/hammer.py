@@ -90,6 +90,12 @@ class _Caller:
         self.mapping.put(uuid, uuid, state)
         found = self.mapping.get(uuid) if self.choose.random() < 0.5 else self._from_all(uuid)
         assert found is None or found["state"] == state, (found, state)
+        time = str(self.choose.randrange(1000))
+        try:
+            changed = self.mapping.set_vm_time_by_uuid(uuid, time)
+        except UnknownVmError:
+            return
+        assert (changed["state"], changed["current_time"]) == (state, time), (changed, state, time)
 
     def _from_all(self, uuid: str) -> dict[str, str] | None:
         return next((vm for vm in self.mapping.get_all() if vm["server_uuid"] == uuid), None)

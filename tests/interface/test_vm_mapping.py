@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from vmr.errors import UnknownVmError
-from vmr.events import VmRemoved, VmTimeTicked
+from vmr.events import VmRemoved, VmStateSet, VmTimeTicked
 from vmr.log import Log
 from vmr.settings import Settings
 from vmr.vm_mapping import VMMapping, VMState
@@ -176,6 +176,24 @@ def test_what_others_write_is_seen_by_the_next_change(mapping: VMMapping, served
         with pytest.raises(RuntimeError, match="u1"):
             mapping.set_vm_time_by_uuid("u1", 1)
     assert mapping.get_count_vm_not_ready() == 0
+
+
+def test_changes_are_exact_however_much_others_write(mapping: VMMapping, served: Settings) -> None:
+    """A change returns what the VM is, whether nobody else wrote since the last one, few did, or many."""
+    mapping.batch_put({"server_uuid": f"u{number}", "server_name": f"vm-{number}"} for number in range(3))
+    with Log.connect(served) as other:
+        for round_, events in enumerate([0, 0, 1, 3, 4, 5, 20, 0, 0, 1, 20, 20, 0, 2, 0]):
+            time = str(round_)
+            other.publish_many(
+                [VmTimeTicked(server_uuid="u1", current_time=time)] * (events > 0)
+                + [VmStateSet(server_uuid="u2", state=f"{time}.{number}") for number in range(events)]
+            )
+            known = time if events else mapping.get("u1")["current_time"]  # type: ignore[index]
+            assert mapping.set_vm_state_by_uuid("u1", f"state {round_}")["current_time"] == known
+            assert mapping.set_vm_state_by_uuid("u0", "any")["current_time"] == ""
+            assert mapping.set_vm_time_by_uuid("u1", -1)["state"] == f"state {round_}"
+            if events:
+                assert mapping.set_vm_time_by_uuid("u2", 1)["state"] == f"{time}.{events - 1}"
 
 
 def test_databases_are_apart(mapping: VMMapping, served: Settings) -> None:
