@@ -46,10 +46,10 @@ def get_vm_states(
 
     ``filter_state`` chooses VMs in exactly this `VMState`, or with this text in their state, whatever its case.
     """
-    vms = (mapping or VMMapping()).get_all(filter_state=filter_state, project_dict=("server_name", "state"))
+    states = (mapping or VMMapping()).by_name("state", filter_state=filter_state)
     if log is not None:
-        log.debug("Found the states of %d VMs", len(vms))
-    return {vm["server_name"]: vm["state"] for vm in vms}
+        log.debug("Found the states of %d VMs", len(states))
+    return states
 
 
 def get_vm_times(
@@ -59,10 +59,10 @@ def get_vm_times(
 
     ``filter_time`` chooses VMs at exactly this time; ``-10`` and ``"-10"`` are the same, and 0 is a time like any other.
     """
-    vms = (mapping or VMMapping()).get_all(filter_time=filter_time, project_dict=("server_name", "current_time"))
+    times = (mapping or VMMapping()).by_name("current_time", filter_time=filter_time)
     if log is not None:
-        log.debug("Found the times of %d VMs", len(vms))
-    return {vm["server_name"]: vm["current_time"] for vm in vms}
+        log.debug("Found the times of %d VMs", len(times))
+    return times
 
 
 def destroy_all(

@@ -161,13 +161,30 @@ class VMMapping:
         """
         wanted = set(project_dict or VM_KEYS)
         keys = [key for key in VM_KEYS if key in wanted]
-        found = self._rows(keys, filter_time, filter_state)
-        return len(found) if length else found
+        places, rows = self._rows(keys, filter_time, filter_state)
+        if length:
+            return len(rows)
+        chosen = [(key, places[key]) for key in keys if key != "db"]
+        fixed = {"db": self.db} if "db" in keys else {}
+        return [fixed | {key: row[place] for key, place in chosen} for row in rows]
 
-    def _rows(self, keys: Sequence[str], time: int | str | None, state: VMState | str | None) -> list[dict[str, str]]:
+    def by_name(
+        self,
+        key: Literal["server_uuid", "control_ip", "state", "current_time"],
+        filter_time: int | str | None = None,
+        filter_state: VMState | str | None = None,
+    ) -> dict[str, str]:
+        """Return what is under ``key`` for every VM, by its name, as `get_all` chooses them: quicker where there are thousands."""
+        places, rows = self._rows(["server_name", key], filter_time, filter_state)
+        name, value = places["server_name"], places[key]
+        return {row[name]: row[value] for row in rows}
+
+    def _rows(
+        self, keys: Sequence[str], time: int | str | None, state: VMState | str | None
+    ) -> tuple[dict[str, int], list[tuple[Any, ...]]]:
+        """Return where each column is, and the chosen VMs' rows of the query that has all of ``keys`` and no more than need be."""
         needed = {*keys, *(["state"] if state is not None else []), *(["current_time"] if time is not None else [])}
-        query = next(name for name, columns in _QUERIES if needed <= columns)
-        answer = self._shared.query(query)
+        answer = self._shared.query(next(name for name, columns in _QUERIES if needed <= columns))
         places = {name: place for place, name in enumerate(answer.columns)}
         rows = answer.rows
         if time is not None:
@@ -176,9 +193,7 @@ class VMMapping:
             rows = [row for row in rows if row[places["state"]] == state]
         elif state is not None:
             rows = [row for row in rows if state.lower() in row[places["state"]].lower()]
-        chosen = [(key, places[key]) for key in keys if key != "db"]
-        fixed = {"db": self.db} if "db" in keys else {}
-        return [fixed | {key: row[place] for key, place in chosen} for row in rows]
+        return places, rows
 
     def get_count_vm_not_ready(self) -> int:
         """Return how many VMs are not ready for the start: neither ``configured`` nor ``n/a``."""

@@ -123,6 +123,14 @@ def test_a_projection_keeps_only_its_keys(mapping: VMMapping, served: Settings) 
     ]
 
 
+def test_one_value_by_name(mapping: VMMapping) -> None:
+    """What `get_all` returns under one key, for the same filters."""
+    _three(mapping)
+    assert mapping.by_name("state") == {"a": "configured", "b": "n/a", "c": "uninitialized"}
+    assert mapping.by_name("control_ip", filter_state=VMState.NA) == {"b": "10.0.0.2"}
+    assert mapping.by_name("server_uuid", filter_time=0) == {"c": "u3"}
+
+
 def test_setting_returns_the_vm_with_it(mapping: VMMapping) -> None:
     """State and time are set one by one and returned together; None clears the time, and is no state."""
     mapping.put("u1", "a", server_address="10.0.0.1")
