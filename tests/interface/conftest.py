@@ -53,16 +53,17 @@ def _until_answered(settings: Settings, thread: threading.Thread) -> None:
 
 
 @pytest.fixture
-def in_force(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """Yield the settings in force: those of this test's database. Nothing answers queries."""
+def in_force(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Return the settings in force: those of this test's database. Nothing answers queries."""
     monkeypatch.setenv("VMR_CONFIG", "")
     use(settings, monkeypatch)
-    yield settings
-    _close_what_was_forgotten()
+    return settings
 
 
-def _close_what_was_forgotten() -> None:
-    """End connections that linger for a next object: the test's database has none."""
+@pytest.fixture(autouse=True)
+def _nothing_lingers() -> Iterator[None]:
+    """End the connections that a test's forgotten objects leave open for the next ones: there are none of its database."""
+    yield
     for held in list(shared_log._open.values()):
         held.over = True
         held._close()
