@@ -247,7 +247,8 @@ class Run:
                 await self._next(folding, changed)
                 watcher.changed(state)
             if outcome != "stuck":
-                await self._log.publish(ExperimentEnded(reason=outcome))
+                if not state.ended:
+                    await self._log.publish(ExperimentEnded(reason=outcome))
                 deadline = asyncio.get_running_loop().time() + _CONCLUDE_SECONDS
                 while (not state.ended or state.copying()) and asyncio.get_running_loop().time() < deadline:
                     await self._next(folding, changed)

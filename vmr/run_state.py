@@ -12,8 +12,8 @@ from vmr.events import Recorded
 from vmr.roster import Roster
 from vmr.vm_state import EntryState, VmState
 
-Outcome: TypeAlias = Literal["complete", "end", "stuck"]
-"""Why a run is over: nothing is left to do, its end time has come, or it cannot start any more."""
+Outcome: TypeAlias = Literal["complete", "end", "ended", "stuck"]
+"""Why a run is over: nothing is left to do, its end time has come, an operator called it ended, or it cannot start any more."""
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -73,22 +73,32 @@ class RunState:
 
     def failed(self) -> list[VmState]:
         """Return the VMs that have failed."""
-        return [vm for vm in self.vms if vm.state == "failed"]
+        return [vm for vm in self.vms if vm.state.lower() == "failed"]
 
     def copying(self) -> bool:
         """Return whether a copy out of a guest is on record as under way."""
         return any(each.running and each.entry.transfer is not None for vm in self.vms for each in vm.entries.values())
 
+    def blocking(self) -> list[VmState]:
+        """Return the VMs of this host that have failed and for which the experiment waits."""
+        return [vm for vm in self.failed() if not vm.waived]
+
+    def _stuck(self) -> bool:
+        """Whether every VM that the experiment waits for has failed, and will not be waived by the experiment's own rule."""
+        launched, barrier = self._roster.experiment.launched, self._roster.barrier
+        if launched is None or launched.failed_vms == "waive" or not barrier.not_ready:
+            return False
+        failed = all(barrier.states[uuid].lower() == "failed" for uuid in barrier.not_ready)
+        return failed and not any(each.running for vm in self.vms for each in vm.entries.values())
+
     def outcome(self, now: datetime, end: float | None) -> Outcome | None:
         """Return why the run is over at ``now`` (UTC), or None while it goes on; ``end`` is its end in seconds after the start."""
         if not self.launched:
             return None
+        if self.ended:
+            return "ended"
         if self.start is None:
-            barrier = self._roster.barrier
-            stuck = barrier.not_ready and all(barrier.states[uuid] == "failed" for uuid in barrier.not_ready)
-            return (
-                "stuck" if stuck and not any(each.running for vm in self.vms for each in vm.entries.values()) else None
-            )
+            return "stuck" if self._stuck() else None
         if all(planner.complete(vm) for vm in self.vms):
             return "complete"
         return "end" if end is not None and now >= self.start + timedelta(seconds=end) else None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.cli.operating import Terminal
 from vmr.cli import main
 from vmr.errors import VmrError
 from vmr.log import Log, connect
@@ -61,6 +62,12 @@ def vmr(served: Settings, capsys: pytest.CaptureFixture[str]) -> Callable[..., s
         return printed.out
 
     return call
+
+
+@pytest.fixture
+def terminal(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """Return an operator's terminal for a database of the test's own; no projector runs."""
+    return Terminal(settings, capsys)
 
 
 def _arguments(settings: Settings, *words: str) -> list[str]:

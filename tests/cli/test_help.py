@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
         yield from commands(below, (*path, name))
 
 
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 ALL = list(commands(typer.main.get_command(app)))
 
 
@@ -37,6 +39,14 @@ def test_every_command_option_and_argument_has_help(path: tuple[str, ...], comma
     assert command.help, path
     for parameter in command.params:
         assert getattr(parameter, "help", None), (path, parameter.name)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, command in ALL if path and not hasattr(command, "commands")], ids=" ".join
+)
+def test_every_command_is_in_the_readme(path: tuple[str, ...]) -> None:
+    """Whoever reads the table of commands knows them all; ``service`` is for the supervisor."""
+    assert path == ("service",) or f"`vmr {' '.join(path)}" in README
 
 
 @pytest.mark.parametrize("path", [path for path, _ in ALL], ids=" ".join)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vmr import __version__
-from vmr.cli import handler, log, run, schedule, server, sql, vm
+from vmr.cli import experiment, files, handler, log, run, schedule, server, sql, vm, vm_control
 from vmr.cli.context import State
 from vmr.cli.output import print_error
 from vmr.errors import InvalidInputError, VmrError
@@ -30,7 +30,14 @@ app.command("down")(server.down)
 app.command("status")(server.status)
 app.command("run")(run.run)
 app.add_typer(schedule.app, name="schedule")
+vm.app.command("pause")(vm_control.pause)
+vm.app.command("resume")(vm_control.resume)
+vm.app.command("waive")(vm_control.waive)
 app.add_typer(vm.app, name="vm")
+app.add_typer(files.push_app, name="push")
+app.add_typer(files.pull_app, name="pull")
+app.command("time")(experiment.time)
+app.command("end")(experiment.end)
 app.command("log")(log.log)
 app.command("sql")(sql.sql)
 app.command("handler")(handler.handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -15,9 +16,11 @@ from vmr.run_state import Counts, counts
 from vmr.subjects import stream_name
 
 _MOST_ROWS: Final = 60
+_MOST_WAIVED: Final = 20
 _ENDINGS: Final = {
     "complete": "everything has run",
     "end": "the end time of the experiment file was reached",
+    "ended": "an operator called it ended",
     "stuck": "it cannot start: a VM failed before it was configured",
 }
 QUESTIONS: Final = (
@@ -47,7 +50,11 @@ async def print_summary(log: AsyncLog, run: Run, finished: Finished) -> None:
         f"\n{visible(run.experiment.name)}: {_ENDINGS[finished.outcome]}", style="bold", markup=False, highlight=False
     )
     for vm in finished.state.failed():
-        out.print(f"  VM {visible(vm.name)} failed: {visible(vm.reason)}", style="red", markup=False, highlight=False)
+        waived = " (waived)" if vm.waived else ""
+        said = f"  VM {visible(vm.name)} failed: {visible(vm.reason)}{waived}"
+        out.print(said, style="red", markup=False, highlight=False)
+    if finished.outcome == "stuck":
+        _print_mend(finished)
     try:
         answer = await log.query("attempts", after=finished.sequence, timeout=60.0)
         rows = list(_rows(answer.records(), finished))
@@ -59,6 +66,19 @@ async def print_summary(log: AsyncLog, run: Run, finished: Finished) -> None:
         out.print(f"the read model does not answer: {error}", style="yellow", markup=False)
     _print_counts(finished, total)
     _print_where(log, run, finished)
+
+
+def _print_mend(finished: Finished) -> None:
+    """Say how a run goes on that waits for VMs which have failed."""
+    blocking = [vm.name for vm in finished.state.blocking()]
+    names = " ".join(shlex.quote(visible(name)) for name in blocking[:_MOST_WAIVED])
+    more = f" and {len(blocking) - _MOST_WAIVED} more" if len(blocking) > _MOST_WAIVED else ""
+    it = "it" if len(blocking) == 1 else "them"
+    text = (
+        f"To go on without {it}: `vmr vm waive {names}`{more}, then `vmr run --resume`. With `failed_vms: waive` in the experiment"
+        " file a run does so by itself."
+    )
+    console().print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
 def _rows(attempts: list[dict[str, Any]], finished: Finished) -> Iterator[tuple[str, ...]]:

@@ -19,7 +19,11 @@ from vmr.log import AsyncLog, connect_async
 from vmr.settings import Settings
 from vmr.yaml_decode import suggestion
 
-app = typer.Typer(no_args_is_help=True, help="Look at the VMs of the current run.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Look at the VMs of the current run, hold them and let them go on.",
+    rich_markup_mode=None,
+)
 
 FIELDS: Final[Mapping[str, str]] = {
     "name": "server_name",
