@@ -15,11 +15,8 @@ from vmr.events import EntryFailed, EntryFinished, EntryLost, OutputCaptured, St
 from vmr.guest import Guest
 from vmr.host_guest import HostGuest
 from vmr.output import output_events
+from vmr.pace import Looks, Watch
 from vmr.vm_state import Attempt, EntryState
-
-FIRST_POLL: Final = 0.002
-SLOWEST_POLL: Final = 1.0
-"""Seconds between looks at an attempt: they double from the first to the slowest, and begin anew when output comes."""
 
 _TAIL_AFTER: Final = 0.2
 _READ: Final = 1 << 20
@@ -44,14 +41,19 @@ class AttemptRunner:
         clock: Clock,
         publish: Publish,
         state: EntryState,
+        watch: Watch | None = None,
     ) -> None:
-        """Run the last attempt of ``state`` in ``directory``; its output up to the recorded offsets is known to the log."""
+        """Run the last attempt of ``state`` in ``directory``; its output up to the recorded offsets is known to the log.
+
+        ``watch`` counts the programs that the handler watches.
+        """
         attempt = state.attempts[-1]
         self._uuid = uuid
         self._guest = guest
         self._clock = clock
         self._publish = publish
         self._entry = state.entry.id
+        self._looks = Looks(clock, watch or Watch())
         self._deadline = _deadline(state.entry.timeout, attempt)
         self._timeout = state.entry.timeout
         self._number = attempt.number
@@ -81,35 +83,30 @@ class AttemptRunner:
 
     async def _watch(self, pid: int) -> None:
         """Follow a launch of this agent's by its process id, which costs the least."""
-        begun = self._clock.monotonic()
-        pause = FIRST_POLL
-        while True:
-            try:
-                status = await self._guest.launch_status(pid)
-            except DataError as error:
-                await self._watch_spool(await self._probe(), str(error))
-                return
-            if status == "unknown":
-                raise AgentDisconnectedError(f"the guest's agent was started anew and does not know process {pid}")
-            if status != "running":
-                await self._ended(status)
-                return
-            if self._clock.monotonic() - begun >= _TAIL_AFTER and await self._tail():
-                pause = FIRST_POLL
-            await self._pause(pause)
-            pause = min(pause * 2, SLOWEST_POLL)
+        with self._looks:
+            while True:
+                try:
+                    status = await self._guest.launch_status(pid)
+                except DataError as error:
+                    await self._watch_spool(await self._probe(), str(error))
+                    return
+                if status == "unknown":
+                    raise AgentDisconnectedError(f"the guest's agent was started anew and does not know process {pid}")
+                if status != "running":
+                    await self._close()
+                    await self._ended(status)
+                    return
+                await self._pause(wrote=self._looks.elapsed >= _TAIL_AFTER and await self._tail())
 
     async def _watch_spool(self, found: spool.Probe, reason: str = "") -> None:
         """Follow an attempt by its files only: it was launched through another connection or another agent process."""
-        pause = 0.05
-        while found == "running":
-            if await self._tail():
-                pause = 0.05
-            await self._pause(pause)
-            pause = min(pause * 2, SLOWEST_POLL)
-            found = await self._probe()
-            if found == "dead":
-                raise AgentDisconnectedError("an attempt ended without a record: the guest may have gone down")
+        with self._looks:
+            while found == "running":
+                await self._pause(wrote=await self._tail())
+                found = await self._probe()
+                if found == "dead":
+                    raise AgentDisconnectedError("an attempt ended without a record: the guest may have gone down")
+        await self._close()
         await self._drain("stdout")
         await self._drain("stderr")
         if isinstance(found, spool.Finished):
@@ -117,11 +114,11 @@ class AttemptRunner:
         else:
             await self._lost(reason or "the guest went down, or the call script was killed, before the attempt ended")
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, *, wrote: bool) -> None:
         """Sleep until the next look; when the attempt's time is over, kill it and look again soon."""
         left = math.inf if self._deadline is None else (self._deadline - self._clock.now()).total_seconds()
         if left > 0:
-            await self._clock.sleep(min(seconds, left))
+            await self._clock.sleep(min(self._looks.next_pause(wrote=wrote), left))
         else:
             await self._guest.kill(self._directory, self._number)
             await self._clock.sleep(_AFTER_KILL)
@@ -145,7 +142,15 @@ class AttemptRunner:
 
     async def _tail(self) -> bool:
         """Record what the attempt has written since the last look; return whether it was anything."""
-        return any([await self._record(stream, await self._read(stream), final=False) for stream in self._offsets])
+        return any([await self._record(stream, await self._more(stream), final=False) for stream in self._offsets])
+
+    async def _more(self, stream: StreamName) -> bytes:
+        path = spool.attempt_file(self._directory, self._number, stream)
+        return await self._guest.tail(path, self._offsets[stream], _READ)
+
+    async def _close(self) -> None:
+        for stream in self._offsets:
+            await self._guest.end_tail(spool.attempt_file(self._directory, self._number, stream))
 
     async def _drain(self, stream: StreamName) -> None:
         """Record everything that an ended attempt has written to a stream and the log does not have.

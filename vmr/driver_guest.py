@@ -98,6 +98,10 @@ class DriverGuest(Guest):
             status = await self._run(command)
             return b"" if status.exit_code != 0 or status.stdout.strip() in {b"", b"0"} else await self._content(piece)
 
+    async def tail(self, path: str, offset: int, limit: int) -> bytes:
+        """Return up to ``limit`` bytes of a growing file from ``offset``; drivers keep no files open."""
+        return await self.read(path, offset, limit)
+
     async def list_files(self, pattern: str) -> list[spool.GuestFile]:
         """Return the files at ``pattern``: a path, a folder with all that is in it, or shell wildcards."""
         listing = f"{spool.INCOMING}/listing"

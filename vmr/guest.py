@@ -44,11 +44,13 @@ class Guest:
         self._agent = GuestAgent(path, name)
         self._clock = clock
         self._uploads = 0
+        self._open_files: dict[str, tuple[int, int]] = {}
         # What an earlier client uploaded may still be on its way to its place.
         self._token = secrets.token_hex(4)
 
     async def connect(self, timeout: float) -> None:
         """Connect as soon as the agent answers, within ``timeout`` seconds."""
+        self._open_files.clear()
         await self._agent.wait_until_answers(timeout, self._clock)
 
     async def close(self) -> None:
@@ -111,6 +113,29 @@ class Guest:
             if error.command == "guest-file-open":
                 return b""
             raise
+
+    async def tail(self, path: str, offset: int, limit: int) -> bytes:
+        """Return up to ``limit`` bytes of a growing file from ``offset``, and keep the file open for the next call: one request each."""
+        try:
+            with _one_agent():
+                known = self._open_files.pop(path, None)
+                handle, position = (await self._agent.file_open(path), 0) if known is None else known
+                if position != offset:
+                    await self._agent.file_seek(handle, offset)
+                data = (await self._agent.file_read(handle, limit)).data
+        except AgentError as error:
+            if error.command == "guest-file-open":
+                return b""
+            raise
+        self._open_files[path] = (handle, offset + len(data))
+        return data
+
+    async def end_tail(self, path: str) -> None:
+        """Close a file that `tail` keeps open, if it does."""
+        handle, _ = self._open_files.pop(path, (None, 0))
+        if handle is not None:
+            with _one_agent():
+                await self._agent.file_close(handle)
 
     async def list_files(self, pattern: str) -> list[spool.GuestFile]:
         """Return the files at ``pattern``: a path, a folder with all that is in it, or shell wildcards."""

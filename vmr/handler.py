@@ -31,6 +31,7 @@ from vmr.events import (
 )
 from vmr.guest import Guest
 from vmr.loading import Resources
+from vmr.pace import Watch
 from vmr.roster import Roster, every_vm, everywhere_filters, is_full_clear
 from vmr.subjects import entity_subject
 from vmr.vm_state import VmState, start_after
@@ -75,6 +76,7 @@ class Handler:
             transfers=folder / "transfers",
             host_programs=folder / "host",
             connect=connect or self._over_agent,
+            watch=Watch(),
         )
         self._tasks: dict[str, VmTask] = {}
         self._attached: dict[str, int] = {}

@@ -109,6 +109,13 @@ class HostGuest:
         """Return up to ``limit`` bytes of a file from ``offset``; none when it does not exist (yet)."""
         return await asyncio.to_thread(_read, Path(path), offset, limit)
 
+    async def tail(self, path: str, offset: int, limit: int) -> bytes:
+        """Return up to ``limit`` bytes of a growing file from ``offset``."""
+        return await self.read(path, offset, limit)
+
+    async def end_tail(self, path: str) -> None:
+        """Do nothing: no file is kept open."""
+
     @staticmethod
     async def _run(command: spool.Command) -> bytes:
         process = await asyncio.create_subprocess_exec(

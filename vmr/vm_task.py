@@ -37,6 +37,7 @@ from vmr.events import (
 from vmr.guest import Guest
 from vmr.host_guest import HostGuest
 from vmr.loading import Resources, load, load_on_host
+from vmr.pace import Watch
 from vmr.schedule import format_time
 from vmr.transfers import TransferTask
 from vmr.vm_state import EntryState, ExperimentState, VmState
@@ -62,6 +63,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         resources: files for guests.
         transfers: folder for files copied out of guests.
         host_programs: folder for programs of schedules that run on this host.
+        watch: counts the programs that are watched.
         connect: makes a guest from its VM's state.
 
     """
@@ -73,6 +75,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     transfers: Path
     host_programs: Path
     connect: Callable[[VmState], Guest]
+    watch: Watch
 
 
 class VmTask:
@@ -134,6 +137,7 @@ class VmTask:
                     self._log.warning(
                         "the guest does not do what is asked", tries=self._refusals, error=str(errors.exceptions[0])
                     )
+                _heed_cancellation()
                 await self._settle()
                 await self._folded(self._recorded)
                 await self._give_up_or_pause()
@@ -292,8 +296,11 @@ class VmTask:
         self._spawn(self._runner(state).launch() if _runs_program(state) else self._without_program(state))
 
     def _runner(self, state: EntryState) -> AttemptRunner:
+        around = self._around
         guest = self._host if state.entry.on_host else self._guest
-        return AttemptRunner(self.vm.uuid, guest, self._directory(state), self._clock, self.publish, state)
+        return AttemptRunner(
+            self.vm.uuid, guest, self._directory(state), self._clock, self.publish, state, around.watch
+        )
 
     async def _without_program(self, state: EntryState) -> None:
         """Carry out an entry that runs nothing in the guest: files that are loaded by now, or copies out of it."""
@@ -402,6 +409,13 @@ class VmTask:
             for task in done:
                 if not isinstance(task.exception(), ConflictError):
                     task.result()
+
+
+def _heed_cancellation() -> None:
+    """Raise `asyncio.CancelledError` when this task has been cancelled: before Python 3.13 a task group that fails hides it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _runs_program(state: EntryState) -> bool:
