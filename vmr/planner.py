@@ -142,12 +142,8 @@ class _Planner:
         """Decide on the earliest unfinished negative time."""
         time = min(state.entry.time for state in unfinished)
         level = [state for state in unfinished if state.entry.time == time]
-        launches = self._launches(level)
-        if launches:
-            if self.timeline.held(self.real) is not None and not self._only_late(level):
-                return []
-            return [*self._tick(level[0]), *launches]
-        return _reboot(level)
+        launches = self._launches([state for state in level if self._free(state)])
+        return [*self._tick(level[0]), *launches] if launches else _reboot(level)
 
     def _launches(self, level: list[EntryState]) -> list[Action]:
         """Return the launches of entries that are to run now, first attempts and further ones; note when the others are."""
@@ -163,10 +159,10 @@ class _Planner:
                 launches.append(Launch(state.entry.id, number))
         return launches
 
-    def _only_late(self, level: list[EntryState]) -> bool:
-        """Whether these entries came after the hold began: an operator's entries act in spite of it."""
+    def _free(self, state: EntryState) -> bool:
+        """Whether nothing holds the entry: an operator's entry, which came after the hold began, acts in spite of it."""
         held = self.timeline.held(self.real)
-        return held is not None and all(self._real(state.arrival) > held.begin for state in level)
+        return held is None or self._real(state.arrival) > held.begin
 
     def _tick(self, state: EntryState) -> list[Action]:
         time = format_time(state.entry.start_time)

@@ -8,7 +8,7 @@ breaks`, with its defects 15 to 18 absent):
 - a finite pause ends after its duration; a resume does not shorten it;
 - a break ends at the first resume that comes once it has taken effect: an entry at t is then due at t - break time + resume time;
 - a hold whose schedule time has passed when it arrives takes effect on arrival; one at ``-inf`` does so always;
-- holds that meet follow one another: two breaks need two resumes;
+- holds that meet follow one another, first come, first served: two breaks need two resumes;
 - a resume that finds no break is without effect.
 """
 
@@ -58,12 +58,12 @@ class Timeline:
     """The holds of one VM, placed in real time."""
 
     def __init__(self, holds: Sequence[Hold], resumes: Sequence[float]) -> None:
-        """Place ``holds`` (in the order in which they were recorded) and ``resumes`` (real times, any order)."""
+        """Place ``holds`` (those that came at one time in the order of the schedule) and ``resumes`` (real times, any order)."""
         self.intervals: list[Interval] = []
         self._resumes = sorted(resumes)
         waiting = list(holds)
         while waiting:
-            begin, index = min((self._takes_effect(hold), index) for index, hold in enumerate(waiting))
+            begin, _, _, index = min((*self._takes_effect(hold), index) for index, hold in enumerate(waiting))
             if begin == math.inf:
                 break
             self._place(waiting.pop(index), begin)
@@ -86,10 +86,11 @@ class Timeline:
         ends = {moment for interval in self.intervals for moment in (interval.begin, interval.end)}
         return sorted(moment for moment in ends if math.isfinite(moment))
 
-    def _takes_effect(self, hold: Hold) -> float:
-        wanted = hold.arrival if hold.position == -math.inf else max(hold.arrival, self.due(hold.position))
+    def _takes_effect(self, hold: Hold) -> tuple[float, float, float]:
+        """Return when a hold takes effect, when it would have alone, and when it came: who waits longest is first."""
+        alone = hold.arrival if hold.position == -math.inf else max(hold.arrival, self.due(hold.position))
         last = self.intervals[-1].end if self.intervals else -math.inf
-        return max(wanted, last)
+        return max(alone, last), alone, hold.arrival
 
     def _place(self, hold: Hold, begin: float) -> None:
         follows = bool(self.intervals) and self.intervals[-1].end == begin

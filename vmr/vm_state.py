@@ -49,7 +49,7 @@ class EntryState:
     Attributes:
         entry: the entry as first published, or as last replaced before it ran.
         path: its place under the launch root, ``<time>/<name>``.
-        arrival: when it became part of the schedule (UTC).
+        arrival: when it became part of the schedule, or was changed where that matters (UTC).
         withdrawn: whether a later schedule leaves it out.
         attempts: its executions, in order.
         rebooted: whether the guest has been rebooted for its last attempt, which then runs again.
@@ -311,6 +311,10 @@ class VmState:
             if known is None:
                 self.entries[entry.id] = EntryState(entry, self._free_path(entry), at)
             elif not known.attempts:
+                if known.withdrawn or (entry.pause is not None and entry != known.entry):
+                    known.arrival = (
+                        at  # what came back, and a hold that was changed, acts from now on and not in the past
+                    )
                 known.withdrawn = False
                 known.entry = entry
 
