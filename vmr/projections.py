@@ -24,20 +24,23 @@ A query's file is one SELECT with named parameters, introduced by what it answer
     -- The VMs of the current run.
     -- parameter state: only VMs in exactly this state
     SELECT … FROM vms WHERE $state IS NULL OR state = $state
+
+Queries are what the interface asks for itself (``queries/``); questions are what people ask (``questions/``). Their files are alike.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from vmr import contract
-from vmr.errors import DataError
+from vmr.errors import DataError, QueryError
 from vmr.events import BODY_TYPES
 
 _HEADER: Final = re.compile(r"--\s*(projection|section):\s*(.*?)\s*$")
@@ -198,3 +201,16 @@ def load_queries(folder: Path | None = None) -> dict[str, Query]:
         path.stem: parse_query(path.read_text(encoding="utf-8"), path.stem, str(path))
         for path in sorted((folder or contract.projections() / "queries").glob("*.sql"))
     }
+
+
+def load_questions() -> dict[str, Query]:
+    """Return the questions that people ask, by name; raise `DataError` where a file is wrong."""
+    return load_queries(contract.projections() / "questions")
+
+
+def bind(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a value for every parameter of ``query``, None where none is given; raise `QueryError` for one that it has not."""
+    if unknown := sorted(given.keys() - query.parameters.keys()):
+        known = ", ".join(query.parameters) or "none"
+        raise QueryError(f"no parameter {unknown[0]!r}; the parameters of {query.name} are: {known}")
+    return {name: given.get(name) for name in query.parameters}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 import nats.errors
@@ -20,7 +20,7 @@ from vmr.answers import Readers, Select, read
 from vmr.cursor import CursorWatch
 from vmr.errors import QueryError
 from vmr.log import AsyncLog
-from vmr.projections import Query, load_queries
+from vmr.projections import bind, load_queries
 from vmr.projector import collect_garbage_seldom, open_projector, run_projector
 from vmr.query import BAD_REQUEST, NOT_YET, PARTS_HEADER, Question, decode_question, encode_answer
 from vmr.settings import Settings
@@ -76,7 +76,7 @@ class QueryService:
 
     async def _answer(self, name: str, question: Question) -> Parts:
         within = await wait_for(self._watch, question)
-        params = _parameters(self._queries[name], question.params)
+        params = bind(self._queries[name], question.params)
         key = (name, repr(params).encode())
         kept = self._kept.get(key)
         if kept is not None and kept[0] == self._watch.cursor:
@@ -98,13 +98,6 @@ class QueryService:
         self._kept.move_to_end(key)
         if len(self._kept) > _CACHED:
             self._kept.popitem(last=False)
-
-
-def _parameters(query: Query, given: dict[str, Any]) -> dict[str, Any]:
-    if unknown := sorted(given.keys() - query.parameters.keys()):
-        known = ", ".join(query.parameters) or "none"
-        raise QueryError(f"no parameter {unknown[0]!r}; the parameters of {query.name} are: {known}")
-    return {name: given.get(name) for name in query.parameters}
 
 
 async def wait_for(watch: CursorWatch, question: Question) -> float:

@@ -7,15 +7,12 @@ time, memory and rows, which have limits. It runs in a process of its own, apart
 
 from __future__ import annotations
 
-import threading
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import duckdb
 
 from vmr.answers import Select, read
-from vmr.errors import DataError, QueryError
+from vmr.errors import QueryError
 from vmr.query import Answer
 
 MOST_ROWS: Final = 100_000
@@ -76,52 +73,3 @@ def answer(
     if isinstance(select, _Explain):
         return read(connection, select, params)
     return read(connection, select, params, max(0, min(limit, MOST_ROWS)))
-
-
-class OfflineReader:
-    """SQL on a read model's file while no server and no projector runs: the same fences, the same answers."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._connection = duckdb.connect(str(path), read_only=True)
-        except duckdb.Error as error:
-            raise DataError(f"read model {path} cannot be opened for reading: {error}") from error
-        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        lock_down(self._connection)
-
-    def sql(
-        self, sql: str, params: dict[str, Any] | None = None, *, limit: int = MOST_ROWS, timeout: float = 60.0
-    ) -> Answer:
-        """Return the answer of ``sql``; raise `QueryError` when it is refused or takes longer than ``timeout`` seconds."""
-        timer = threading.Timer(timeout, self._connection.interrupt)
-        timer.start()
-        try:
-            return answer(self._connection, sql, params, limit)
-        except QueryError as error:
-            if isinstance(error.__cause__, duckdb.InterruptException):
-                raise QueryError(
-                    f"the answer took longer than {timeout:g} s: ask for less, or allow more time"
-                ) from error
-            raise
-        finally:
-            timer.cancel()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def open_offline(path: Path | str) -> OfflineReader:
-    """Open the read model at ``path`` for reading; raise `DataError` when it is not there, in use, or not a read model."""
-    found = Path(path)
-    if not found.is_file():
-        raise DataError(f"no read model at {found}: nothing has been recorded there yet; `vmr up` makes one")
-    return OfflineReader(found)

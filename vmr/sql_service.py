@@ -1,4 +1,6 @@
-"""SQL from people over request-reply: a process with a read model of its own, served on ``vmrq.<db>.sql``.
+"""What people ask over request-reply: a process with a read model of its own, which answers SQL and the questions.
+
+SQL is served on ``vmrq.<db>.sql``, each question of ``projections/questions`` on ``vmrq.<db>.<question>``.
 
 It follows the log with the same folds as the projector into a file of its own, so that no statement, however heavy, holds up the
 answers that an experiment depends on. `vmr.sql_guard` says what a statement may do.
@@ -6,17 +8,16 @@ answers that an experiment depends on. `vmr.sql_guard` says what a statement may
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import duckdb
-import msgspec
 import structlog
 
-from vmr import sql_guard
+from vmr import asking
 from vmr.answers import Readers
 from vmr.cursor import CursorWatch
-from vmr.errors import QueryError
 from vmr.log import AsyncLog
+from vmr.projections import load_questions
 from vmr.projector import collect_garbage_seldom, open_projector, run_projector
 from vmr.query import Question, encode_answer
 from vmr.query_service import Endpoints, Parts, wait_for
@@ -25,28 +26,12 @@ from vmr.settings import Settings
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-QUERY: Final = "sql"
 DESCRIPTION: Final = "One SQL statement that reads: params sql, limit (rows) and values (of its named parameters)"
 READ_MODEL: Final = "sql.duckdb"
 _HEADERS_ROOM: Final = 1024
 _READERS: Final = 2
 
 log = structlog.get_logger(__name__)
-
-
-class SqlParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a question to ``sql`` says.
-
-    Attributes:
-        sql: the statement.
-        limit: at most so many rows.
-        values: values of the statement's named parameters.
-
-    """
-
-    sql: str
-    limit: int = sql_guard.MOST_ROWS
-    values: dict[str, Any] | None = None
 
 
 class SqlService:
@@ -61,22 +46,19 @@ class SqlService:
 
     async def start(self) -> None:
         """Begin to serve."""
-        await self._endpoints.start("vmr-sql", self._db, {QUERY: DESCRIPTION}, self._answer)
+        described = {name: question.description for name, question in load_questions().items()}
+        await self._endpoints.start("vmr-sql", self._db, {asking.SQL: DESCRIPTION} | described, self._answer)
 
     async def stop(self) -> None:
         """Stop serving; statements that are running are interrupted."""
         await self._endpoints.stop()
 
     async def _answer(self, name: str, question: Question) -> Parts:
-        try:
-            asked = msgspec.convert(question.params, SqlParameters)
-        except msgspec.ValidationError as error:
-            raise QueryError(f"parameters of {name}: {error}; send sql, and if need be limit and values") from error
         within = await wait_for(self._watch, question)
         limit = self._client.max_payload - _HEADERS_ROOM
 
         def work(connection: duckdb.DuckDBPyConnection) -> Parts:
-            return encode_answer(sql_guard.answer(connection, asked.sql, asked.values, asked.limit), limit)
+            return encode_answer(asking.answer(connection, name, question.params), limit)
 
         return await self._readers.run(work, within=within)
 

@@ -11,9 +11,9 @@ from tests.readmodel.histories import record
 from vmr import events
 from vmr.errors import DataError, QueryError
 from vmr.log import AsyncLog
+from vmr.offline import OfflineReader, open_offline
 from vmr.projector import Projector
 from vmr.query import Answer
-from vmr.sql_guard import OfflineReader, open_offline
 
 HOSTILE = [
     "INSERT INTO events SELECT * FROM events",

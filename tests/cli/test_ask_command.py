@@ -1,0 +1,56 @@
+"""``vmr ask``: questions by name, over a real SQL service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.readmodel.recorded_run import recorded_bodies
+from vmr.cli import main
+from vmr.cli.ask import parse_parameters
+from vmr.errors import InvalidInputError
+from vmr.log import Log
+from vmr.projections import load_questions
+
+
+def test_the_tutorials_question(served_log: Log, vmr: Callable[..., str]) -> None:
+    """A name and a parameter, in each of the formats."""
+    served_log.publish_many(recorded_bodies())
+    words = ("ask", "fetch_times", "--entry", "fetch")
+    assert [json.loads(line)["seconds"] for line in vmr(*words, "--json").splitlines()] == [1.95, 2.88]
+    assert vmr(*words, "--csv").splitlines()[0] == "server_name,entry,attempt,seconds"
+    assert "│ client-2" in vmr("ask", "slowest_entries", "--limit=3")
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a name, every question with its sentence, without any server."""
+    assert main(["ask"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in load_questions())
+    assert "Who held the barrier" in listed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ask", "fetch_time"], "did you mean 'fetch_times'"),
+        (["ask", "fetch_times", "--colour", "red"], "there are: --field, --entry"),
+        (["ask", "fetch_times", "red"], "no parameter"),
+        (["ask", "slowest_entries", "--limit"], "a value is missing; at most so many"),
+        (["ask", "slowest_entries", "--limit=1", "--limit=2"], "given twice"),
+    ],
+)
+def test_wrong_words(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was asked wrongly is said before anybody is asked, with exit code 2."""
+    assert main(words) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_values_may_look_like_options() -> None:
+    """A value is the next word, whatever it is; dashes in a parameter's name are as good as underscores."""
+    query = load_questions()["output_between"]
+    assert parse_parameters(query, ["--server-name", "--x"]) == {"server_name": "--x"}
+    with pytest.raises(InvalidInputError):
+        parse_parameters(query, ["server_name", "x"])

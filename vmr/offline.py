@@ -1,0 +1,68 @@
+"""What people ask, answered from a read model's file while neither server nor projector runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+
+from vmr import asking, sql_guard
+from vmr.errors import DataError, QueryError
+from vmr.query import Answer
+
+
+class OfflineReader:
+    """Questions to a read model's file while no server and no projector runs: the same fences, the same answers."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = duckdb.connect(str(path), read_only=True)
+        except duckdb.Error as error:
+            raise DataError(f"read model {path} cannot be opened for reading: {error}") from error
+        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        sql_guard.lock_down(self._connection)
+
+    def sql(
+        self, sql: str, params: dict[str, Any] | None = None, *, limit: int = sql_guard.MOST_ROWS, timeout: float = 60.0
+    ) -> Answer:
+        """Return the answer of ``sql``; raise `QueryError` when it is refused or takes longer than ``timeout`` seconds."""
+        return self.ask(asking.SQL, {"sql": sql, "limit": limit, "values": params}, timeout=timeout)
+
+    def ask(self, name: str, params: Mapping[str, Any], *, timeout: float = 60.0) -> Answer:
+        """Return the answer of the question ``name``; raise `QueryError` when there is none within ``timeout`` seconds."""
+        timer = threading.Timer(timeout, self._connection.interrupt)
+        timer.start()
+        try:
+            return asking.answer(self._connection, name, params)
+        except QueryError as error:
+            if isinstance(error.__cause__, duckdb.InterruptException):
+                raise QueryError(
+                    f"the answer took longer than {timeout:g} s: ask for less, or allow more time"
+                ) from error
+            raise
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_offline(path: Path | str) -> OfflineReader:
+    """Open the read model at ``path`` for reading; raise `DataError` when it is not there, in use, or not a read model."""
+    found = Path(path)
+    if not found.is_file():
+        raise DataError(f"no read model at {found}: nothing has been recorded there yet; `vmr up` makes one")
+    return OfflineReader(found)
