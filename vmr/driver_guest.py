@@ -39,9 +39,12 @@ _LONGEST_PAUSE: Final = 1.0
 _PIECE: Final = """\
 [ -e "$1" ] || exit 9
 umask 077
-tail -c "+$(($2 + 1))" -- "$1" | head -c "$3" > "$4"
-wc -c < "$4"
+tail -c "+$(($2 + 1))" -- "$1" | head -c "$3" > "$4" && wc -c < "$4"
 """
+_ABSENT: Final = 9
+_SOME_FAILED: Final = 1
+"""What `find` exits with when a file went away while it looked."""
+
 _INTO: Final = 'umask 077; into=$1; shift; exec "$@" > "$into"'
 
 
@@ -96,11 +99,17 @@ class DriverGuest(Guest):
         command = Command(spool.SHELL, ("-c", _PIECE, "vmr-piece", path, str(offset), str(limit), piece))
         async with self._turn:
             status = await self._run(command)
-            return b"" if status.exit_code != 0 or status.stdout.strip() in {b"", b"0"} else await self._content(piece)
+            if status.exit_code not in {0, _ABSENT}:
+                raise GuestError(f"{path}: a piece of it cannot be copied in the guest; is its disk full?")
+            there = status.exit_code == 0 and status.stdout.strip() != b"0"
+            return await self._content(piece) if there else b""
 
     async def tail(self, path: str, offset: int, limit: int) -> bytes:
         """Return up to ``limit`` bytes of a growing file from ``offset``; drivers keep no files open."""
         return await self.read(path, offset, limit)
+
+    async def end_tail(self, path: str) -> None:
+        """Do nothing: see `tail`."""
 
     async def list_files(self, pattern: str) -> list[spool.GuestFile]:
         """Return the files at ``pattern``: a path, a folder with all that is in it, or shell wildcards."""
@@ -108,7 +117,9 @@ class DriverGuest(Guest):
         inner = spool.list_files(pattern)
         command = Command(spool.SHELL, ("-c", _INTO, "vmr-into", listing, inner.path, *inner.arguments))
         async with self._turn:
-            await self._run(command)
+            status = await self._run(command)
+            if status.exit_code not in {0, _SOME_FAILED}:
+                raise GuestError(f"{pattern}: the files cannot be listed in the guest; is its disk full?")
             return spool.parse_list(await self._content(listing))
 
     async def fetch(self, path: str, target: Path) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import AsyncIterator
+from inspect import isfunction
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from vmr.clock import SystemClock
 from vmr.driver_guest import DriverGuest
 from vmr.errors import AgentDisconnectedError, AgentError, AgentTimeoutError, GuestError
 from vmr.events import AgentAddress, EntryFinished, OutputCaptured, VmStateSet
+from vmr.guest import Guest
 from vmr.guests import GuestSpec, backend
 from vmr.log import AsyncLog
 from vmr.schedule import Entry, EntryFile, Transfer
+from vmr.spool import INCOMING, Command
 
 LARGE = bytes(range(256)) * 1000
 
@@ -149,3 +152,23 @@ async def test_a_successor_goes_on(log: AsyncLog, tmp_path: Path, agent_socket: 
     pieces = [each for each in bodies(recorded, OutputCaptured) if each.entry == "long"]
     assert "".join(each.text or "" for each in pieces) == "before\nafter\n"
     assert [each.entry for each in bodies(recorded, events.EntryStarted)] == ["long", "go"]
+
+
+async def test_a_piece_that_cannot_be_copied(agent_socket: Path) -> None:
+    """A guest without room for the copy of a piece is an error, and not the end of the file."""
+    guest = DriverGuest(lambda: OtherDriver({"path": str(agent_socket)}, LOG), agent_socket, "vm1", SystemClock())
+    await guest.connect(10)
+    await guest.begin("run")
+    await guest._execute(Command("/bin/ln", ("-sf", "/dev/full", f"{INCOMING}/piece")))
+    with pytest.raises(GuestError, match="disk full"):
+        await guest.read("/etc/passwd", 0, 10)
+    await guest.close()
+
+
+def test_nothing_is_asked_of_an_agent() -> None:
+    """Whatever a guest does over its agent's own client, one with a driver does in its own way."""
+    own = vars(DriverGuest)
+    over_agent = {
+        name for name, each in vars(Guest).items() if isfunction(each) and "_agent" in each.__code__.co_names
+    } - {"__init__"}
+    assert over_agent - set(own) == set()
