@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -58,6 +59,17 @@ def vmr(env: Mapping[str, str], *arguments: str, check: bool = True) -> subproce
     done = subprocess.run(command, env=env, check=False, capture_output=True, text=True, timeout=120)
     assert not check or done.returncode == 0, done.stderr
     return done
+
+
+def started(env: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """Start one command, whose output is kept."""
+    command = [sys.executable, "-m", "vmr", *arguments]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def attached(env: Mapping[str, str]) -> int:
+    """Return how many times a handler has taken a VM."""
+    return len(vmr(env, "log", "--type", "vm.handler_attached").stdout.splitlines())
 
 
 def sql(env: Mapping[str, str], statement: str) -> list[dict[str, object]]:
@@ -167,6 +179,74 @@ def test_ctrl_c_leaves_a_run_that_can_go_on(environment: dict[str, str], experim
     again = vmr(environment, "run", "--resume", check=False)
     assert again.returncode == 2
     assert "has ended" in again.stderr
+
+
+FAILING = """
+name: partly
+start_buffer: 0
+failed_vms: RULE
+vms:
+  good:
+    schedule:
+      - {at: -1, run: "true"}
+      - {at: 1, run: "true"}
+  "bad one":
+    schedule:
+      - {at: -1, run: wrong, nonzero_fails: true}
+simulate:
+  wrong: {exit_code: 3}
+"""
+
+
+def test_a_run_that_is_stuck_goes_on_without_the_vm(environment: dict[str, str], tmp_path: Path) -> None:
+    """It names the VM that failed and the mend, which works as it is printed; the exit code tells that a VM failed."""
+    path = tmp_path / "partly.yaml"
+    path.write_text(FAILING.replace("RULE", "wait"))
+    stuck = vmr(environment, "run", str(path), "--guests", "simulated", check=False)
+    assert stuck.returncode == 1
+    assert "it cannot start" in stuck.stdout
+    assert "VM bad one failed: entry '-1/wrong' ended with exit code 3" in stuck.stdout
+    mends = re.findall(r"`vmr ([^`]+)`", stuck.stdout.partition("To go on without it: ")[2])[:2]
+    assert mends == ["vm waive 'bad one'", "run --resume"]
+    assert "goes on with `vmr run --resume`" in vmr(environment, *shlex.split(mends[0])).stdout
+    done = vmr(environment, *shlex.split(mends[1]), check=False)
+    assert done.returncode == 1
+    assert "everything has run" in done.stdout
+    assert "ended with exit code 3 (waived)" in done.stdout
+    finished = sql(environment, "SELECT entry FROM attempts WHERE server_name = 'good' AND status = 'finished'")
+    assert len(finished) == 2
+
+
+def test_a_run_may_go_on_without_failed_vms_by_itself(environment: dict[str, str], tmp_path: Path) -> None:
+    """With that rule in the file nobody has to be asked."""
+    path = tmp_path / "partly.yaml"
+    path.write_text(FAILING.replace("RULE", "waive"))
+    done = vmr(environment, "run", str(path), "--guests", "simulated", check=False)
+    assert done.returncode == 1
+    assert "everything has run" in done.stdout
+    assert "(waived)" in done.stdout
+
+
+def test_an_operator_ends_a_run(environment: dict[str, str], tmp_path: Path) -> None:
+    """A polite kill leaves a run that goes on; the end is the end although entries are left, and stands on the record once."""
+    path = tmp_path / "endless.yaml"
+    path.write_text("name: endless\nstart_buffer: 0\nvms: {a: {schedule: [{at: 1, run: x}, {at: 9999, run: y}]}}\n")
+    with started(environment, "run", str(path), "--guests", "simulated") as run:
+        eventually(lambda: "entry_finished" in vmr(environment, "log", "--json", check=False).stdout, "an entry")
+        run.terminate()
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 128 + signal.SIGTERM
+    assert "vmr run --resume" in said
+    assert "Traceback" not in said
+    with started(environment, "run", "--resume") as run:
+        eventually(lambda: attached(environment) == 2, "the next handler")
+        vmr(environment, "end", "--reason", "seen enough")
+        out, _ = run.communicate(timeout=60)
+    assert run.returncode == 0
+    assert "an operator called it ended" in out
+    ends = vmr(environment, "log", "--type", "experiment.ended").stdout.splitlines()
+    assert len(ends) == 1
+    assert "seen enough" in ends[0]
 
 
 def test_up_status_down(environment: dict[str, str]) -> None:

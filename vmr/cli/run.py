@@ -51,7 +51,10 @@ def run(
     if stop:
         run_async(_stop(settings))
         return
-    finished = run_async(_run(settings, file, guests, new=new, keep_guests=keep_guests))
+    try:
+        finished = run_async(_run(settings, file, guests, new=new, keep_guests=keep_guests))
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None  # it has been said how to go on
     total = [counts(vm) for vm in finished.state.vms]
     if finished.state.failed() or any(each.lost or each.failed for each in total):
         raise typer.Exit(1)
