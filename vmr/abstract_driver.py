@@ -92,12 +92,12 @@ class AbstractDriver(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def ping(self, timeout: int = 10) -> bool:
+    def ping(self, timeout: float = 10) -> bool:
         """Return whether the agent answers within ``timeout`` seconds."""
         raise NotImplementedError
 
     @abstractmethod
-    def sync(self, timeout: int = 5) -> int | None:
+    def sync(self, timeout: float = 5) -> int | None:
         """Bring both ends in step within ``timeout`` seconds; return the random token used, None on failure."""
         raise NotImplementedError
 
@@ -185,7 +185,7 @@ class AbstractDriver(ABC):
 
     # --- processes ---
 
-    def connected(self, timeout: int = 10) -> dict[str, Any]:
+    def connected(self, timeout: float = 10) -> dict[str, Any]:
         """Return an empty dictionary when the agent answers within ``timeout`` seconds.
 
         Raises `TimeoutError` (an `Exception` that every caller of FIREWHEEL's catches) when it does not.
@@ -200,16 +200,16 @@ class AbstractDriver(ABC):
         code = status.get("exitcode") if status.get("exited") else None
         return None if code is None else int(code)
 
-    def wait_for_exitcode(self, pid: int, interval: int = 1) -> int:
+    def wait_for_exitcode(self, pid: int, interval: float = 1) -> int:
         """Return the exit code of the program ``pid`` when it has exited.
 
         ``interval`` is the longest time between two looks, in seconds; the first looks follow each other faster. Waits
         for as long as the program runs. Raises `ChildProcessError` when it has exited and the agent does not say with
         what.
         """
-        return self._wait(pid, float(interval))
+        return self._wait(pid, interval)
 
-    def evaluate_process_success(self, pid: int, interval: int = 1) -> bool:
+    def evaluate_process_success(self, pid: int, interval: float = 1) -> bool:
         """Wait for the program ``pid`` as `wait_for_exitcode` does; return whether its exit code is 0."""
         return self.wait_for_exitcode(pid, interval) == 0
 

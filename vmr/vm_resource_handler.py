@@ -329,7 +329,7 @@ class VMResourceHandler:
         self.log.info("rebooted")
 
     def transfer_data(
-        self, name: str, location: str, interval: int | None = None, destination: str | None = None
+        self, name: str, location: str, interval: float | None = None, destination: str | None = None
     ) -> None:
         """Do as `_transfer_data`, for a thread of its own: an error is in the VM's log and ends nothing else."""
         try:
@@ -338,7 +338,7 @@ class VMResourceHandler:
             self.log.exception("transfer of %s", location)
 
     def _transfer_data(
-        self, name: str, location: str, interval: int | None = None, destination: str | None = None
+        self, name: str, location: str, interval: float | None = None, destination: str | None = None
     ) -> None:
         """Copy files out of the guest, once or every ``interval`` seconds until `stop`; each copy is recorded.
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,8 +32,20 @@ def stock_agent() -> Iterator[StockAgent]:
 def connected_driver(agent: StockAgent) -> Iterator[QemuGuestAgentDriver]:
     """Connect a driver to the agent."""
     driver = QemuGuestAgentDriver({"path": str(agent.socket), "vm_name": "vm1"}, LOG)
-    driver.connect()
+    connect_soon(driver)
     try:
         yield driver
     finally:
         driver.close()
+
+
+def connect_soon(driver: QemuGuestAgentDriver) -> None:
+    """Connect as soon as the agent listens, which it does a moment after its socket is there, or after a boot."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            driver.connect()
+        except OSError:
+            assert time.monotonic() < deadline
+        else:
+            return

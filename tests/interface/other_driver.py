@@ -48,16 +48,16 @@ class OtherDriver(AbstractDriver):
                 each.close()
         self._replies = self.driver = None
 
-    def sync(self, timeout: int = 5) -> int | None:
+    def sync(self, timeout: float = 5) -> int | None:
         """Send a marker and drop all that comes before it."""
-        token = random.randrange(1 << 31)  # noqa: S311 - no secret
+        token = random.randrange(1 << 31)
         self.driver.sendall(json.dumps({"execute": "guest-sync", "arguments": {"id": token}}).encode() + b"\n")
         while line := self._replies.readline():
             if json.loads(line).get("return") == token:
                 return token
         raise ConnectionError("the socket closed")
 
-    def ping(self, timeout: int = 10) -> bool:
+    def ping(self, timeout: float = 10) -> bool:
         """Ping."""
         try:
             self._ask("guest-ping")

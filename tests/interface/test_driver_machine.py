@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interface.agents import LOG
+from tests.interface.agents import LOG, connect_soon
 from vmr.drivers.qemu_guest_agent_driver import QemuGuestAgentDriver
 from vmr.guests import GuestSpec, backend
 
@@ -42,13 +42,7 @@ def test_a_reboot(driver: QemuGuestAgentDriver) -> None:
     assert driver.output_cache
     driver.reboot()
     assert driver.output_cache == {}
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            driver.connect()
-            break
-        except OSError:
-            assert time.monotonic() < deadline
+    connect_soon(driver)
     assert output(driver, "cat /proc/sys/kernel/random/boot_id") != before
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.agent.backends import StockAgent
-from tests.interface.agents import LOG, connected_driver, stock_agent
+from tests.interface.agents import LOG, connect_soon, connected_driver, stock_agent
 from vmr.agent_messages import ExecStatus
 from vmr.drivers import _output
 from vmr.drivers.qemu_guest_agent_driver import QemuGuestAgentDriver
@@ -49,6 +49,7 @@ class TestConnection:
     def test_connect_returns_the_token_and_learns_the_system(self, agent: StockAgent) -> None:
         """The token is random, the system is this host's."""
         driver = QemuGuestAgentDriver({"path": str(agent.socket)}, LOG)
+        connect_soon(driver)
         first, second = driver.connect(), driver.sync()
         assert isinstance(first, int)
         assert first != second
@@ -70,11 +71,11 @@ class TestConnection:
         """Every wait ends (FIREWHEEL had none), and the connection is in step again afterwards."""
         agent.stop()
         started = time.monotonic()
-        assert driver.ping(timeout=0.2) is False  # type: ignore[arg-type]
+        assert driver.ping(timeout=0.2) is False
         with pytest.raises(OSError, match="not alive yet"):
-            driver.sync(timeout=0.2)  # type: ignore[arg-type]
+            driver.sync(timeout=0.2)
         with pytest.raises(TimeoutError, match="does not answer"):
-            driver.connected(timeout=0.2)  # type: ignore[arg-type]
+            driver.connected(timeout=0.2)
         assert time.monotonic() - started < 3
         agent.resume()
         assert driver.connected() == {}

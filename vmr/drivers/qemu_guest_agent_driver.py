@@ -59,7 +59,7 @@ class QemuGuestAgentDriver(AbstractDriver):
         self._call(self.driver.close())
         self._thread.stop()
 
-    def ping(self, timeout: int = 10) -> bool:
+    def ping(self, timeout: float = 10) -> bool:
         """Return whether the agent answers within ``timeout`` seconds."""
         try:
             self._call(self.driver.ping(timeout))
@@ -68,7 +68,7 @@ class QemuGuestAgentDriver(AbstractDriver):
             return False
         return True
 
-    def sync(self, timeout: int = 5) -> int | None:
+    def sync(self, timeout: float = 5) -> int | None:
         """Synchronize with the agent: drop what it still had to say, then have it repeat a random token.
 
         Returns the token, or None when something else came back. Raises `OSError` (`EnvironmentError`) when the agent
