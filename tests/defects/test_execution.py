@@ -160,3 +160,17 @@ async def test_defect_26_a_refused_chunk_is_said_as_it_is(log: AsyncLog, sockets
     assert "/tmp/big" in failure.error
     assert "refused" in failure.error
     assert "times" not in failure.error
+
+
+async def test_defect_24_a_timeout_ends_a_program_that_does_not(log: AsyncLog, sockets: Path, tmp_path: Path) -> None:
+    """An entry with a timeout is killed when its time is over, which is recorded, and the schedule goes on."""
+    programs = {"endless": SimulatedProgram(duration=float("inf"), stdout="begun\n")}
+    entries = [program(-2, "endless", timeout=0.3), program(-1, "after")]
+    async with SimulatedHost(sockets, ["a"], Behaviour(programs=programs)) as guests:
+        await publish(log, guests.sockets, {"a": entries})
+        async with handling(log, tmp_path / "h"):
+            events = await until(log, ended(2, EntryFinished))
+    first, second = bodies(events, EntryFinished)
+    assert (first.entry, first.exit_code, first.timed_out) == ("-2/endless", 137, True)
+    assert (second.entry, second.timed_out) == ("-1/after", False)
+    assert [each.text for each in bodies(events, OutputCaptured)] == ["begun\n"]

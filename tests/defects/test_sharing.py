@@ -15,7 +15,7 @@ import pytest
 from tests.handler.harness import bodies, ended, handling, program, publish, until
 from tests.interface.in_force import use
 from tests.readmodel.conftest import serving
-from vmr import api, query_service
+from vmr import api, query_service, utils
 from vmr.errors import DataError
 from vmr.events import EntryFinished, EntryStarted, ExperimentPaused, FileTransferred, SchedulePublished
 from vmr.log import AsyncLog
@@ -50,6 +50,26 @@ async def test_defect_12_times_are_found_by_number_and_text(
     async with serving(query_service.main, log, "last_sequence"):
         found = await asyncio.to_thread(ask)
     assert found == [{"at -10": "-10"}, {"at -10": "-10"}, {"at 0": "0"}, {"at 0": "0"}, {}]
+
+
+async def test_defect_9_a_state_of_an_unknown_vm_is_an_error_and_leaves_no_trace(
+    log: AsyncLog, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the documented interface: the stale handler is told, and nobody waits for its VM."""
+    use(settings, monkeypatch)
+
+    def report() -> tuple[int, int]:
+        with VMMapping() as mapping:
+            mapping.put("known", "known")
+            before = mapping.get_count_vm_not_ready()
+            with pytest.raises(RuntimeError):
+                utils.set_vm_state("stale", "configuring", mapping)
+            with pytest.raises(RuntimeError):
+                utils.set_vm_time("stale", 5, mapping)
+            return before, mapping.get_count_vm_not_ready()
+
+    async with serving(query_service.main, log, "last_sequence"):
+        assert await asyncio.to_thread(report) == (1, 1)
 
 
 def test_defect_21_writers_at_the_same_time_lose_no_entry_and_no_address(
