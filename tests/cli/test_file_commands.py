@@ -118,6 +118,16 @@ async def test_push_need_not_wait(log: AsyncLog, terminal: Terminal, guests: Sim
     assert guests.guests["server"].files.file("/opt/tool").executable
 
 
+async def test_a_vm_that_is_held_takes_files_all_the_same(
+    terminal: Terminal, guests: SimulatedHost, file: Path, tmp_path: Path
+) -> None:
+    """An operator's late entries act in spite of a pause."""
+    assert (await terminal.type("vm", "pause", "--all")).code == 0
+    assert (await terminal.type("push", "file", str(file), "server", "/opt/tool")).code == 0
+    assert guests.guests["server"].files.read("/opt/tool") == CONTENT
+    assert (await terminal.type("pull", "file", "/opt/tool", "server", str(tmp_path / "back"))).code == 0
+
+
 async def test_pull_brings_the_file(log: AsyncLog, terminal: Terminal, guests: SimulatedHost, tmp_path: Path) -> None:
     """The very bytes, with size and hash; into a folder it goes under its own name."""
     guests.guests["server"].files.make_folders("/var/data")
