@@ -7,6 +7,8 @@ that is held by a pause or a break.
 from __future__ import annotations
 
 import asyncio
+import shlex
+from contextlib import aclosing
 from typing import Final
 
 import msgspec
@@ -99,8 +101,8 @@ async def conclude(log: AsyncLog, late: LateEntry, timeout: float | None = None)
     """
     progress = _Progress(late.entry.id)
     try:
-        async with asyncio.timeout(timeout):
-            async for batch in log.follow(_filters(log.db, late.vm), late.since):
+        async with asyncio.timeout(timeout), aclosing(log.follow(_filters(log.db, late.vm), late.since)) as batches:
+            async for batch in batches:
                 for recorded in batch:
                     progress.apply((await with_entries(log, recorded)).event.body)
                     if progress.obstacle:
@@ -110,7 +112,7 @@ async def conclude(log: AsyncLog, late: LateEntry, timeout: float | None = None)
     except TimeoutError:
         raise VmrError(
             f"VM {late.vm.name!r}: not done after {timeout:g} s; it stays in the schedule and is done when the guest answers"
-            " (`vmr log --follow --vm NAME`)"
+            f" (`vmr log --follow --vm {shlex.quote(late.vm.name)}`)"
         ) from None
     raise VmrError("the log ended")
 

@@ -28,7 +28,9 @@ _Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait until it
 @push_app.command("file")
 def push_file(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="File on this host.", exists=True, dir_okay=False, readable=True)],
+    file: Annotated[
+        Path, typer.Argument(help="File on this host.", metavar="FILE", exists=True, dir_okay=False, readable=True)
+    ],
     vm: _Vm,
     dest: Annotated[str, typer.Argument(help="Full path of the file in the VM.", metavar="DEST")],
     overwrite: Annotated[

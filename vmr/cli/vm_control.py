@@ -16,7 +16,7 @@ from vmr.log import AsyncLog, connect_async
 from vmr.present_vms import PresentVms
 from vmr.settings import Settings
 
-_Names = Annotated[list[str] | None, typer.Argument(help="Names or uuids of VMs.", metavar="[NAMES]...")]
+_Names = Annotated[list[str] | None, typer.Argument(help="Names or uuids of VMs.", metavar="NAMES")]
 _All = Annotated[bool, typer.Option("--all", "-a", help="All VMs.")]
 
 
@@ -73,7 +73,7 @@ async def _say(
 
 def waive(
     context: typer.Context,
-    names: Annotated[list[str], typer.Argument(help="Names or uuids of VMs.", metavar="NAMES...")],
+    names: Annotated[list[str], typer.Argument(help="Names or uuids of VMs.", metavar="NAMES")],
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
 ) -> None:
     """Let the experiment start without VMs that failed or hang: it waits for them no longer."""
