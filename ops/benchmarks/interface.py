@@ -12,13 +12,14 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+import msgspec
 from harness import Goal, Row, fresh_log, percentile, row
 from nats.aio.msg import Msg
 
 from vmr import api, utils
 from vmr.errors import ProjectorMissingError
-from vmr.events import VmStateSet, encode, new_event, subject_of
-from vmr.log import AsyncLog
+from vmr.events import VmStateSet, VmTimeTicked, encode, new_event, subject_of
+from vmr.log import AsyncLog, connect
 from vmr.projector import Projector
 from vmr.settings import Settings
 from vmr.vm_mapping import VMMapping
@@ -72,6 +73,7 @@ async def _awaited(call: Callable[[], Awaitable[object]]) -> list[float]:
 
 
 async def _raw_publish(log: AsyncLog) -> list[float]:
+    """Return the latencies of bare publishes to a log of the same server that nothing else reads or writes."""
     stream = log.connection.client.jetstream()
 
     async def publish() -> None:
@@ -120,7 +122,7 @@ def _until_answered() -> None:
             return
 
 
-async def _measured(log: AsyncLog) -> dict[str, list[float]]:
+async def _measured(log: AsyncLog, other: AsyncLog) -> dict[str, list[float]]:
     """Return the median latency of each function and of the baselines, once per repetition."""
     vms = itertools.cycle(_UUIDS[:: _VMS // 500])
     mapping = VMMapping()
@@ -148,10 +150,23 @@ async def _measured(log: AsyncLog) -> dict[str, list[float]]:
             found[name].append(percentile(await asyncio.to_thread(_latencies, call, count), 50))
         changed = await asyncio.to_thread(_states_after_changes, mapping)
         found["get_vm_states_10k_changed"].append(percentile(changed, 50))
-        found["publish"].append(percentile(await _raw_publish(log), 50))
+        found["publish"].append(percentile(await _raw_publish(other), 50))
         found["trip"].append(percentile(await _round_trip(log), 50))
+    for _ in range(_TIMES):
+        among_others = await asyncio.to_thread(_set_among_others, mapping, vms)
+        found["set_vm_state_among_others"].append(percentile(among_others, 50))
     found["duckdb"].append(percentile(await _duckdb(log), 50))
     await asyncio.to_thread(mapping.close)
+    return found
+
+
+def _set_among_others(mapping: VMMapping, vms: Iterator[str]) -> list[float]:
+    """Return the latencies of changes between which a handler's worth of other events is recorded."""
+    with connect(settings=mapping.shared_log.settings) as log:
+        found = []
+        for uuid in itertools.islice(vms, 50):
+            log.publish_many([VmTimeTicked(server_uuid=_UUIDS[1], current_time="-1")] * 20)
+            found += _latencies(lambda uuid=uuid: mapping.set_vm_state_by_uuid(uuid, "configuring"), 1)
     return found
 
 
@@ -174,10 +189,14 @@ async def measure() -> list[Row]:
             with VMMapping() as mapping:
                 vms = [{"server_uuid": uuid, "server_name": f"host-{uuid}"} for uuid in _UUIDS]
                 await asyncio.to_thread(mapping.batch_put, vms)
-                found = await _measured(log)
+                async with await AsyncLog.connect(
+                    msgspec.structs.replace(log.settings, db="bench_raw"), producer="bench"
+                ) as other:
+                    found = await _measured(log, other)
     names = {"publish": "raw nats-py publish", "trip": "NATS round trip", "duckdb": "DuckDB fetchall in process"}
     plan = [
         ("set_vm_state", 0.8, "publish"),
+        ("set_vm_state_among_others", None, "publish"),
         ("set_vm_state_readback", 6.0, "publish"),
         ("set_vm_state_then_not_ready_10k", None, "publish"),
         ("get_vm_states_10k", 12.0, "duckdb"),
