@@ -155,21 +155,24 @@ class MemoryLog(Verbs):
             await asyncio.wait({self._pump})
         self._over = self._over or PublishError("this connection was closed; nothing was published")
 
-    def cut(self, *, arrives: bool = False) -> None:
+    def cut(self) -> Callable[[], None]:
         """End the connection as the end of its process does: nothing goes through any more, in either direction.
 
-        ``arrives`` says whether what was under way to the stream still gets there; its publisher is not told.
+        What was under way to the stream may still get there, now or much later: when the function that is returned is called.
         """
         under_way, self._under_way = self._under_way, []
-        if arrives and self._over is None:
-            for call in under_way:
-                self._store(call)
         self._over = LogUnavailableError("the connection to the log was cut")
         for call in (*under_way, *self._calls):
             if not call.answer.done():
                 call.answer.set_exception(self._over)
                 call.answer.exception()  # the caller may be gone
         self._calls.clear()
+
+        def arrive() -> None:
+            for call in under_way:
+                self._store(call)
+
+        return arrive
 
     @property
     def db(self) -> str:

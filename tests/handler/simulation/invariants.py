@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Final
 
 from tests.handler.simulation.scenario import Vm
 from tests.handler.simulation.world import Execution, World
@@ -19,6 +20,7 @@ from vmr.events import (
     VmStateSet,
 )
 
+EXIT_CODES: Final = {"zero": 0, "one": 1, "ten": 10, "file": 0}
 _Key = tuple[str, int]
 
 
@@ -38,6 +40,7 @@ def _of_vm(world: World, vm: Vm) -> Iterator[str]:
     yield from _outputs(vm, executions, history)
     yield from _losses(vm, executions, history)
     yield from _order(vm, executions)
+    yield from _kills(world, vm, executions)
     yield from _times(world, vm, executions)
 
 
@@ -121,7 +124,7 @@ def _outputs(vm: Vm, executions: list[Execution], history: _History) -> Iterator
         program = vm.programs[execution.word]
         for stream, size in (("stdout", end.stdout_size), ("stderr", end.stderr_size)):
             captured, written = history.output[entry, number, stream], program.written(stream)
-            if execution.interrupted:
+            if execution.interrupted or execution.killed:
                 elapsed = execution.end - execution.begin
                 written = b"".join(data for at, name, data in program.pieces if name == stream and at <= elapsed)
             if captured != written:
@@ -144,12 +147,28 @@ def _losses(vm: Vm, executions: list[Execution], history: _History) -> Iterator[
                 yield f"{entry} attempt {number} is recorded as finished and was never executed"
             elif execution.interrupted:
                 yield f"{entry} attempt {number} is recorded as finished and was interrupted"
-            elif end.exit_code != {"zero": 0, "one": 1, "ten": 10, "file": 0}[vm.programs[word].end(number)]:
+            elif end.exit_code != (137 if execution.killed else EXIT_CODES[vm.programs[word].end(number)]):
                 yield f"{entry} attempt {number}: exit code {end.exit_code}"
     entries = {word: entry for entry, word in history.words.items() if word}
     for each in executions:
         if (entries[each.word], each.attempt) not in history.concluded:
             yield f"{each.word} attempt {each.attempt} was executed and is not concluded"
+
+
+def _kills(world: World, vm: Vm, executions: list[Execution]) -> Iterator[str]:
+    """Check that a program is killed because of its time-out only, and not before it is over since the start was recorded."""
+    timeouts = {entry.arguments: entry.timeout for entry in vm.all_entries()}
+    origin = world.clock.now().timestamp() - world.loop.time()
+    starts = {
+        (body.entry, body.attempt): recorded.event.time.timestamp() - origin
+        for recorded in world.log.records
+        if isinstance(body := recorded.event.body, EntryStarted) and body.server_uuid == vm.uuid
+    }
+    entries = {entry.arguments: entry.id for entry in vm.all_entries()}
+    for each in executions:
+        timeout = timeouts[each.word]
+        if each.killed and (timeout is None or each.end < starts[entries[each.word], each.attempt] + timeout - 1e-3):
+            yield f"{each.word} attempt {each.attempt} was killed before its time was over"
 
 
 def _order(vm: Vm, executions: list[Execution]) -> Iterator[str]:
@@ -163,7 +182,7 @@ def _order(vm: Vm, executions: list[Execution]) -> Iterator[str]:
                 yield f"{other.word} at {other_time} was executed after {one.word} at {time}"
             elif other_time > time and other.begin < one.end:
                 yield f"{other.word} at {other_time} began before {one.word} at {time} had ended"
-            elif other_time == time and other.attempt == one.attempt and other_place < place:
+            elif other_time == time and one.attempt == other.attempt == 1 and other_place < place:
                 yield f"{other.word} and {one.word} at {time} were executed out of order"
 
 

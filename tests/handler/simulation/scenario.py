@@ -67,7 +67,11 @@ class Vm:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that happens to the handlers, a guest, or a connection: at a time, or that many callbacks after the last handler began."""
+    """Something that happens to the handlers, a guest, or a connection: at a time, or after that many callbacks.
+
+    ``part`` is how much of what a killed handler had sent to agents still arrives, ``late`` after how many seconds what it had sent to the
+    log does; None: never.
+    """
 
     kind: Literal["kill", "stop", "rival", "reset", "agent", "cut", "fault", "hang", "pause", "resume"]
     at: float = 0.0
@@ -76,6 +80,7 @@ class Trouble:
     fault: Fault | None = None
     seconds: float = 0.0
     part: float = 0.0
+    late: float | None = None
 
 
 @dataclass
@@ -163,6 +168,7 @@ class _Draw:
             files=files,
             retries=self.rng.choice((0, 0, 0, 1, 2)),
             when_lost=self.rng.choice(("continue", "continue", "again")),
+            timeout=self.rng.choice((None,) * 8 + (0.3, 2.0)),
         )
 
     def _hold(self) -> Entry:
@@ -209,7 +215,11 @@ class _Draw:
         kind: Literal["kill", "stop", "rival"] = rng.choices(("kill", "stop", "rival"), (8, 1, 2))[0]
         steps = round(math.exp(rng.uniform(0, math.log(4000)))) if rng.random() < 0.8 else 0
         seconds = rng.choice((0.0, 0.0, rng.uniform(0, 4)))
-        return Trouble(kind, rng.uniform(0, 12), steps, seconds=seconds, part=rng.choice((0.0, 1.0, rng.random())))
+        part, late = (
+            rng.choice((0.0, 1.0, rng.random())),
+            rng.choice((None, 0.0, rng.uniform(0, 0.2), rng.uniform(0, 3))),
+        )
+        return Trouble(kind, rng.uniform(0, 12), steps, seconds=seconds, part=part, late=late)
 
     def _guest_trouble(self, vm: int) -> Trouble:
         rng = self.rng

@@ -55,6 +55,8 @@ class Execution:
     begin: float
     end: float
     interrupted: bool = False
+    killed: bool = False
+    process: tuple[int, int] = (0, 0)
     missing: list[str] = field(default_factory=list)
 
 
@@ -102,25 +104,37 @@ class World:
         programs = {f"* {word}": SimulatedProgram(stdout=word) for word in vm.programs}
         machine.behaviour = Behaviour(programs, boot_seconds=vm.boot_seconds, socket=vm.socket)
         machine.files.create("/root/report", data=b"all is well\n")
-        begin, power_off = machine.begin, machine.power_off
+        begin, power_off, kill = machine.begin, machine.power_off, machine.kill
 
         def begin_noted(program: SimulatedProgram = SimulatedProgram(), sink: Any = None) -> int:  # noqa: B008
             number = getattr(sink, "_number", None)
             if number is None:
                 return begin(program, sink)
-            self._note_execution(vm, program.stdout, number, sink._directory)
-            return begin(_simulated(vm.programs[program.stdout], number), sink)
+            execution = self._note_execution(vm, program.stdout, number, sink._directory)
+            pid = begin(_simulated(vm.programs[program.stdout], number), sink)
+            execution.process = machine.boots, pid
+            return pid
+
+        def kill_noted(pid: int) -> None:
+            for each in self._going(vm):
+                if each.process == (machine.boots, pid):
+                    each.killed, each.end = True, self.loop.time()
+            kill(pid)
 
         def power_off_noted() -> None:
-            for each in self.executions:
-                if each.vm == vm.name and each.end > self.loop.time() and not each.interrupted:
-                    each.interrupted, each.end = True, self.loop.time()
+            for each in self._going(vm):
+                each.interrupted, each.end = True, self.loop.time()
             power_off()
 
         machine.begin = begin_noted  # type: ignore[method-assign]
         machine.power_off = power_off_noted  # type: ignore[method-assign]
+        machine.kill = kill_noted  # type: ignore[method-assign]
 
-    def _note_execution(self, vm: Vm, word: str, attempt: int, directory: str) -> None:
+    def _going(self, vm: Vm) -> list[Execution]:
+        now = self.loop.time()
+        return [each for each in self.executions if each.vm == vm.name and each.end > now and not each.interrupted]
+
+    def _note_execution(self, vm: Vm, word: str, attempt: int, directory: str) -> Execution:
         now = self.loop.time()
         execution = Execution(vm.name, word, attempt, directory, now, now + vm.programs[word].duration)
         entry = next(each for each in vm.all_entries() if each.arguments == word)
@@ -132,6 +146,7 @@ class World:
                 execution.missing.append(path)
         self.executions.append(execution)
         self.note(f"{vm.name} executes {word} attempt {attempt}")
+        return execution
 
     # --- handlers -------------------------------------------------------------------------------------------------------
 
@@ -163,13 +178,15 @@ class World:
 
                 self.violations.append("".join(traceback.format_exception(error)))
 
-    def kill(self, running: Running, arrives: float) -> None:
-        """End a handler as SIGKILL does."""
+    def kill(self, running: Running, arrives: float, late: float | None = None) -> None:
+        """End a handler as SIGKILL does. Of what it has sent, agents get a part, and the log what is under way after ``late`` seconds."""
         if not running.alive:
             return
         self.note(f"handler {self._handlers.index(running)} is killed")
         running.alive = False
-        running.log.cut(arrives=arrives >= 0.5)
+        arrive = running.log.cut()
+        if late is not None:
+            self.loop.call_later(late, arrive)
         for wire in running.wires:
             unread = wire.cut(arrives)
             if unread and arrives > 0.3:
@@ -328,7 +345,7 @@ class World:
         match trouble.kind:
             case "kill":
                 for running in list(self._handlers):
-                    self.kill(running, trouble.part)
+                    self.kill(running, trouble.part, trouble.late)
                 self._later(self._start_after(trouble.seconds))
             case "stop":
                 self._later(self._stop_and_start(trouble.seconds))
