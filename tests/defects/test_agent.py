@@ -1,4 +1,4 @@
-"""Defects 27 to 30 and the agent's side of 25: through the stock guest agent where it can show them."""
+"""Defects 27 to 30 and the agent's side of 23 and 25: through the stock guest agent where it can show them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from tests.agent.backends import StockAgent
 from tests.handler.harness import bodies, ended, handling, program, publish, until
 from tests.interface.agents import connected_driver, stock_agent
+from vmr import spool
 from vmr.agent import GuestAgent
 from vmr.drivers.qemu_guest_agent_driver import QemuGuestAgentDriver
 from vmr.errors import AgentError, AgentTimeoutError
@@ -42,6 +43,25 @@ def test_defect_25_text_that_is_not_ascii_is_written_whole(driver: QemuGuestAgen
     path = f"{agent.files}/größe"
     assert driver.write(path, "Größe ☃ 雪\n") is True
     assert Path(path).read_text() == "Größe ☃ 雪\n"
+
+
+async def test_defect_23_a_launch_that_is_sent_again_executes_nothing_again(agent: StockAgent) -> None:
+    """The call script, in a real shell: sent three times, of which two at once, the attempt ran once; the next attempt runs."""
+    folder = f"{agent.files}/-5/x"
+    script = spool.call_script(Entry(id="x", start_time=-5, executable="echo", arguments="ran >> ran"))
+    async with GuestAgent(agent.socket) as client:
+        for command in (
+            spool.mkdir(folder),
+            spool.install([spool.Install(f"{folder}/{spool.CALL_SCRIPT_NAME}", text=script)]),
+        ):
+            assert (await client.run(command.path, command.arguments)).exit_code == 0
+        again = spool.launch(folder, 1)
+        await asyncio.gather(*(client.run(again.path, again.arguments) for _ in range(2)))
+        assert (await client.run(again.path, again.arguments)).stdout.startswith(b"vmr again")
+        assert (await client.run("/bin/cat", [f"{folder}/ran"])).stdout == b"ran\n"
+        following = spool.launch(folder, 2)
+        await client.run(following.path, following.arguments)
+        assert (await client.run("/bin/cat", [f"{folder}/ran"])).stdout == b"ran\n" * 2
 
 
 async def test_defect_27_an_error_of_the_agent_is_handled_as_one(agent: StockAgent) -> None:

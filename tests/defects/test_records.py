@@ -127,15 +127,14 @@ async def test_defect_4_a_line_cut_by_a_look_is_one_line(log: AsyncLog, sockets:
     """A JSON line that is captured in two halves is one row, and one that is long is not cut off."""
     long = json.dumps({"long": "x" * 300_000})
     pieces = (Output('{"half":'), Output(' "whole"}\n', at=0.6), Output(f"{long}\n", at=0.6))
-    programs = {"cut": SimulatedProgram(duration=0.8, output=pieces)}
-    events = await run(log, sockets, tmp_path / "h", programs, [program(-1, "cut")])
+    programs = {"cut": SimulatedProgram(duration=0.8, output=pieces), "fast": SimulatedProgram(stdout=f"{long}\n")}
+    events = await run(log, sockets, tmp_path / "h", programs, [program(-2, "fast"), program(-1, "cut")])
     assert len(bodies(events, OutputCaptured)) >= 2, "the first half was captured by itself"
-    rows = ask(
-        events, "SELECT json->>'half' AS half, length(json->>'long') AS long FROM output_json_lines ORDER BY line"
-    )
-    assert [(row["half"], row["long"]) for row in rows] == [("whole", None), (None, 300_000)]
-    (end,) = bodies(events, EntryFinished)
-    assert end.stdout_size == len('{"half": "whole"}\n') + len(long) + 1
+    sql = "SELECT json->>'half' AS half, length(json->>'long') AS long FROM output_json_lines ORDER BY entry, line"
+    rows = [(row["half"], row["long"]) for row in ask(events, sql)]
+    assert rows == [("whole", None), (None, 300_000), (None, 300_000)]
+    sizes = {each.entry: each.stdout_size for each in bodies(events, EntryFinished)}
+    assert sizes == {"-2/fast": len(long) + 1, "-1/cut": len('{"half": "whole"}\n') + len(long) + 1}
 
 
 async def test_defect_5_a_restart_of_the_experiment_keeps_the_runs_before(
