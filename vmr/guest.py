@@ -21,6 +21,9 @@ from vmr.errors import AgentDisconnectedError, AgentError, AgentTimeoutError, Da
 REBOOT_SECONDS = 600.0
 """A guest that does not answer so long after it was told to reboot is taken for gone."""
 
+TELL_AGAIN_SECONDS = 60.0
+"""A guest that was told to reboot and still answers after so long in the same boot is told again: nothing says that it heard it."""
+
 _OPERATION_SECONDS = 120.0
 
 
@@ -158,7 +161,7 @@ class Guest:
         """
         deadline = self._clock.monotonic() + REBOOT_SECONDS
         await self._agent.shutdown("reboot")
-        down = False
+        told, down = self._clock.monotonic(), False
         while True:
             left = deadline - self._clock.monotonic()
             if left <= 0:
@@ -167,6 +170,9 @@ class Guest:
             try:
                 await self._agent.wait_until_answers(left, self._clock)
                 now = await self.begin(run)
+                if boot and now == boot and self._clock.monotonic() - told >= TELL_AGAIN_SECONDS:
+                    await self._agent.shutdown("reboot")
+                    told = self._clock.monotonic()
             except (AgentDisconnectedError, AgentTimeoutError):
                 now = boot  # it is going down, or a reply was lost: neither says that it will not come back
             if now != boot or (down and not boot and self._agent.connected):

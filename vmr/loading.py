@@ -11,7 +11,7 @@ from vmr.eventlog import EventLog
 from vmr.events import Recorded, ResourceRemoved, ResourceUploaded
 from vmr.guest import FileIn, Guest
 from vmr.host_guest import HostGuest
-from vmr.schedule import EntryFile, ObjectRef
+from vmr.schedule import EntryFile, ObjectRef, is_absolute
 from vmr.vm_state import EntryState
 
 _IN_MEMORY = 65_536
@@ -99,13 +99,20 @@ async def load_on_host(host: HostGuest, resources: Resources, state: EntryState)
 
 async def _files_of(state: EntryState, resources: Resources) -> list[FileIn]:
     directory = spool.working_directory(state.path)
+    # What lies in the entry's own directory before it has run is from an entry that this one has replaced.
+    fresh = len(state.attempts) <= 1
     files = []
     if state.entry.executable is not None:
         script = spool.call_script(state.entry).encode()
-        files.append(FileIn(f"{directory}/{spool.CALL_SCRIPT_NAME}", script))
+        files.append(FileIn(f"{directory}/{spool.CALL_SCRIPT_NAME}", script, overwrite=fresh))
     for file in state.entry.files:
         source = await resources.content(file)
         files.append(
-            FileIn(spool.target_path(file.location, directory), source, file.executable, state.entry.overwrite)
+            FileIn(
+                spool.target_path(file.location, directory),
+                source,
+                file.executable,
+                state.entry.overwrite or (fresh and not is_absolute(file.location)),
+            )
         )
     return files

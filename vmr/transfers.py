@@ -6,6 +6,7 @@ Paths come from a guest and are hostile: a copy never leaves the VM's own folder
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path, PurePosixPath
 
 import structlog
@@ -69,7 +70,8 @@ class TransferTask:
     async def _copy_one(self, guest: Guest, file: GuestFile) -> FileTransferred:
         target = host_path(self._root, self._vm_name, file.path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.vmr-part"[-255:])
+        # A handler before this one may still be at the same copy.
+        part = target.with_name(f".{f'{target.name}.{secrets.token_hex(4)}.vmr-part'[-200:]}")
         try:
             size, digest = await guest.fetch(file.path, part)
             part.replace(target)

@@ -38,7 +38,7 @@ from vmr.guest import Guest
 from vmr.host_guest import HostGuest
 from vmr.loading import Resources, load, load_on_host
 from vmr.pace import Watch
-from vmr.schedule import format_time
+from vmr.schedule import Entry, format_time
 from vmr.transfers import TransferTask
 from vmr.vm_state import EntryState, ExperimentState, VmState
 
@@ -99,7 +99,7 @@ class VmTask:
         self._guest = around.connect(vm)
         self._host = HostGuest(around.host_programs / vm.run, vm.name, around.clock)
         self._boot = ""
-        self._loaded: set[str] = set()
+        self._loaded: dict[str, Entry] = {}
         self._transfers: dict[str, TransferTask] = {}
         self._group: asyncio.TaskGroup
         self._work: set[asyncio.Task[None]] = set()
@@ -209,7 +209,8 @@ class VmTask:
             for state, probe in zip(programs, found, strict=True):
                 if probe == "absent":
                     await self._load([state])
-                self._spawn(self._runner(state).adopt(probe))
+                if state.running:
+                    self._spawn(self._runner(state).adopt(probe))
         for state in running:
             if not _runs_program(state) and not _holds(state):
                 self._spawn(self._without_program(state))
@@ -251,9 +252,12 @@ class VmTask:
 
     async def _act(self, actions: tuple[planner.Action, ...]) -> None:
         await self.publish(*(body for action in actions if (body := self._event_of(action)) is not None))
+        launched = [self.vm.entries[action.entry] for action in actions if isinstance(action, planner.Launch)]
+        # A schedule that was recorded just before the start may have replaced what had been loaded.
+        await self._load([state for state in launched if len(state.attempts) == 1 and self._differs(state)])
         for action in actions:
             match action:
-                case planner.Launch(entry=entry):
+                case planner.Launch(entry=entry) if self.vm.entries[entry].running:
                     self._start(self.vm.entries[entry])
                 case planner.Reboot(entries=entries):
                     await self._reboot(entries)
@@ -342,23 +346,31 @@ class VmTask:
         if self.vm.state == "uninitialized":
             return []
         entries = self.vm.entries.values()
-        return [
-            each for each in entries if each.entry.id not in self._loaded and not each.withdrawn and not each.attempts
-        ]
+        return [each for each in entries if not each.attempts and not each.withdrawn and self._differs(each)]
+
+    def _differs(self, state: EntryState) -> bool:
+        """Whether the entry as it is now has not been loaded: it is new, or it was replaced."""
+        loaded = self._loaded.get(state.entry.id)
+        return loaded is not state.entry and loaded != state.entry
 
     async def _load(self, wanted: list[EntryState]) -> None:
         if not wanted:
             return
+        entries = {state.entry.id: state.entry for state in wanted}  # they may be replaced meanwhile
         failed = await load(self._guest, self._around.resources, [each for each in wanted if not each.entry.on_host])
         for state in wanted:
             if state.entry.on_host and (error := await load_on_host(self._host, self._around.resources, state)):
                 failed[state.entry.id] = error
-        self._loaded.update(state.entry.id for state in wanted)
+        self._loaded |= entries
         uuid = self.vm.uuid
         if failed:
             self._log.error("files cannot be loaded", entries=failed)
+            numbers = {state.entry.id: max(1, len(state.attempts)) for state in wanted}
             await self.publish(
-                *(EntryFailed(server_uuid=uuid, entry=entry, attempt=1, error=error) for entry, error in failed.items())
+                *(
+                    EntryFailed(server_uuid=uuid, entry=entry, attempt=numbers[entry], error=error)
+                    for entry, error in failed.items()
+                )
             )
 
     async def _reboot(self, entries: tuple[str, ...]) -> None:

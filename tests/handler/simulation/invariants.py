@@ -17,6 +17,7 @@ from vmr.events import (
     ExperimentStarted,
     HandlerAttached,
     OutputCaptured,
+    SchedulePublished,
     VmStateSet,
 )
 
@@ -58,18 +59,22 @@ class _History:
     """One VM's events, and what is wrong with their order by themselves."""
 
     def __init__(self, world: World, vm: Vm) -> None:
-        self.words = {entry.id: entry.arguments for entry in vm.all_entries()}
+        self.words: dict[str, str] = {}
         self.wrong: list[str] = []
         self.started: set[_Key] = set()
         self.concluded: dict[_Key, EntryFinished | EntryFailed | EntryLost] = {}
         self.output: dict[tuple[str, int, str], bytes] = defaultdict(bytes)
         self.handlers = 0
         for recorded in world.log.records:
-            if getattr(recorded.event.body, "server_uuid", None) == vm.uuid:
-                self._take(recorded.event.body)
+            body = recorded.event.body
+            if getattr(body, "server_uuid", None) == vm.uuid or getattr(body, "server_name", None) == vm.name:
+                self._take(body)
 
     def _take(self, body: object) -> None:
         match body:
+            case SchedulePublished(entries=entries):
+                # What has started stays what it was.
+                self.words |= {each.id: each.arguments for each in entries if (each.id, 1) not in self.started}
             case EntryStarted(entry=entry, attempt=number):
                 self._start((entry, number))
             case OutputCaptured():
@@ -151,7 +156,9 @@ def _losses(vm: Vm, executions: list[Execution], history: _History) -> Iterator[
                 yield f"{entry} attempt {number}: exit code {end.exit_code}"
     entries = {word: entry for entry, word in history.words.items() if word}
     for each in executions:
-        if (entries[each.word], each.attempt) not in history.concluded:
+        if each.word not in entries:
+            yield f"{each.word} was executed and had been replaced before it started"
+        elif (entries[each.word], each.attempt) not in history.concluded:
             yield f"{each.word} attempt {each.attempt} was executed and is not concluded"
 
 

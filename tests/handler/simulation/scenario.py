@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, Literal, TypeAlias
 
+import msgspec
+
 from vmr.schedule import Entry, EntryFile, Pause, StartTime, Transfer
 from vmr.testing import Fault
 
@@ -37,10 +39,11 @@ class Program:
 
 @dataclass(frozen=True)
 class Change:
-    """A schedule that is published later: entries appended, or some withdrawn (by id)."""
+    """A schedule that is published later: entries appended, replaced by others of the same id, or withdrawn (by id)."""
 
     at: float
     append: tuple[Entry, ...] = ()
+    replace: tuple[Entry, ...] = ()
     withdraw: tuple[str, ...] = ()
 
 
@@ -62,7 +65,7 @@ class Vm:
 
     def all_entries(self) -> list[Entry]:
         """Return every entry that is ever published."""
-        return [*self.entries, *(entry for change in self.changes for entry in change.append)]
+        return [*self.entries, *(entry for each in self.changes for entry in (*each.append, *each.replace))]
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,9 @@ class _Draw:
         for at in sorted(rng.uniform(0, 12) for _ in range(rng.choice((1, 1, 2)))):
             append = tuple(self._entry(vm) for _ in range(rng.choice((0, 1, 2))))
             withdraw = tuple(entry.id for entry in vm.entries if rng.random() < 0.15)
-            changes.append(Change(at, append, withdraw))
+            programs = [entry for entry in vm.entries if entry.executable is not None and entry.id not in withdraw]
+            replace = tuple(self._other(vm, entry) for entry in programs if rng.random() < 0.25)
+            changes.append(Change(at, append, replace, withdraw))
         return tuple(changes)
 
     def _entry(self, vm: Vm) -> Entry:
@@ -170,6 +175,16 @@ class _Draw:
             when_lost=self.rng.choice(("continue", "continue", "again")),
             timeout=self.rng.choice((None,) * 8 + (0.3, 2.0)),
         )
+
+    def _other(self, vm: Vm, entry: Entry) -> Entry:
+        """Return an entry of the same id that runs another program, with files at the same places and other content."""
+        self.words += 1
+        word = f"w{self.words}."
+        vm.programs[word] = self._program()
+        files = tuple(
+            file if file.content is None else msgspec.structs.replace(file, content=f"{word}\n") for file in entry.files
+        )
+        return msgspec.structs.replace(entry, arguments=word, files=files)
 
     def _hold(self) -> Entry:
         rng = self.rng

@@ -18,6 +18,7 @@ from vmr.events import (
     EntryFailed,
     EntryFinished,
     EntryLost,
+    EntryStarted,
     ExperimentLaunched,
     ExperimentPaused,
     ExperimentResumed,
@@ -271,7 +272,9 @@ class World:
         entries = list(vm.entries)
         for change in vm.changes:
             await asyncio.sleep(change.at - self.loop.time())
-            entries = [entry for entry in entries if entry.id not in change.withdraw] + list(change.append)
+            others = {entry.id: entry for entry in change.replace}
+            entries = [others.get(entry.id, entry) for entry in entries if entry.id not in change.withdraw]
+            entries += change.append
             self.note(f"the schedule of {vm.name} is changed")
             await self.log.publish(SchedulePublished(server_name=vm.name, entries=tuple(entries)))
 
@@ -299,9 +302,12 @@ class World:
     def left(self) -> list[str]:
         """Return what is not concluded."""
         ends: dict[tuple[str, str], list[Conclusion]] = {}
+        started: set[tuple[str, str]] = set()
         published: dict[str, dict[str, bool]] = {}
         for recorded in self.log.records:
             match recorded.event.body:
+                case EntryStarted() as body:
+                    started.add((body.server_uuid, body.entry))
                 case EntryFinished() | EntryLost() | EntryFailed() as body:
                     ends.setdefault((body.server_uuid, body.entry), []).append(body)
                 case SchedulePublished(server_name=name, entries=entries):
@@ -314,7 +320,7 @@ class World:
             f"{vm.name} {entry}"
             for vm in self.scenario.vms
             for entry, wanted in published[vm.name].items()
-            if (wanted or (vm.uuid, entry) in ends) and not _over(vm, entry, ends.get((vm.uuid, entry), []))
+            if (wanted or (vm.uuid, entry) in started) and not _over(vm, entry, ends.get((vm.uuid, entry), []))
         ] + ([] if any(isinstance(r.event.body, VmStateSet) for r in self.log.records) else ["no state yet"])
 
     # --- troubles -------------------------------------------------------------------------------------------------------
