@@ -203,6 +203,8 @@ class _Planner:
         for state in self.vm.entries.values():
             if state.entry.resume and not state.withdrawn:
                 actions += self._instant(state)
+            elif state.withdrawn and state.running and (state.entry.resume or state.entry.pause is not None):
+                actions.append(EndHold(state.entry.id))  # it was withdrawn as it took effect, and holds nothing
         return actions
 
     def _hold(self, state: EntryState, interval: Interval) -> list[Action]:

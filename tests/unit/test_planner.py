@@ -364,3 +364,15 @@ def test_every_entry_runs_once_and_in_order(times: list[int], pauses: list[tuple
             assert when[each.id] == pytest.approx(expected, abs=1e-4)
     negative = [drive.vm.entries[identity].entry.time for identity in drive.order]
     assert [time for time in negative if time < 0] == sorted(time for time in negative if time < 0)
+
+
+def test_a_hold_that_is_withdrawn_as_it_begins_holds_nothing_and_ends() -> None:
+    """The withdrawal is recorded just before the handler's event: the hold must not stay open for ever."""
+    drive = Drive(pause(1, None), entry(2, "after"))
+    drive.start()
+    drive.now = 1.0
+    drive.publish(entry(2, "after"))
+    drive.record(events.EntryStarted(server_uuid="u", entry="pause", attempt=1, name="break", start_time="1"))
+    drive.run_to(3.0)
+    assert drive.vm.entries["pause"].concluded
+    assert drive.order == ["2/after"]
