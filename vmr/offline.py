@@ -12,18 +12,24 @@ import duckdb
 
 from vmr import asking, sql_guard
 from vmr.errors import DataError, QueryError
-from vmr.query import Answer
+from vmr.past import Past
+from vmr.query import Answer, AsOf
 
 
 class OfflineReader:
     """Questions to a read model's file while no server and no projector runs: the same fences, the same answers."""
 
     def __init__(self, path: Path) -> None:
+        # The file is attached, for reading, to a database in memory: a database for reading has no room for moments.
+        self._connection = duckdb.connect()
+        quoted = str(path).replace("'", "''")
         try:
-            self._connection = duckdb.connect(str(path), read_only=True)
+            self._connection.execute(f"ATTACH '{quoted}' AS record (READ_ONLY); USE record.main")
         except duckdb.Error as error:
+            self._connection.close()
             raise DataError(f"read model {path} cannot be opened for reading: {error}") from error
         self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        self._past = Past(self._connection)
         sql_guard.lock_down(self._connection)
 
     def sql(
@@ -32,11 +38,13 @@ class OfflineReader:
         """Return the answer of ``sql``; raise `QueryError` when it is refused or takes longer than ``timeout`` seconds."""
         return self.ask(asking.SQL, {"sql": sql, "limit": limit, "values": params}, timeout=timeout)
 
-    def ask(self, name: str, params: Mapping[str, Any], *, timeout: float = 60.0) -> Answer:
-        """Return the answer of the question ``name``; raise `QueryError` when there is none within ``timeout`` seconds."""
+    def ask(self, name: str, params: Mapping[str, Any], *, timeout: float = 60.0, as_of: AsOf | None = None) -> Answer:
+        """Return the answer of the question ``name``, as it was at ``as_of``; raise `QueryError` when there is none within ``timeout`` seconds."""
         timer = threading.Timer(timeout, self._connection.interrupt)
         timer.start()
         try:
+            if as_of is not None:
+                return asking.answer_past(self._past, self._connection, name, params, as_of)
             return asking.answer(self._connection, name, params)
         except QueryError as error:
             if isinstance(error.__cause__, duckdb.InterruptException):

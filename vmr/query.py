@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 import nats.errors
@@ -22,11 +23,18 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
+AsOf: TypeAlias = int | str | datetime
+"""A moment of the record: a sequence, a time (or its ISO form), or seconds from the start, such as ``start+30s``."""
+
+PAST: Final = "past"
+"""The query that answers any other as of a moment."""
+
 PARTS_HEADER: Final = "Vmr-Parts"
 ERROR_HEADER: Final = "Nats-Service-Error"
 CODE_HEADER: Final = "Nats-Service-Error-Code"
 BAD_REQUEST: Final = "400"
 NOT_YET: Final = "504"
+T = TypeVar("T")
 
 
 class Question(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,6 +76,17 @@ class Answer(msgspec.Struct, frozen=True):
     def records(self) -> list[dict[str, Any]]:
         """Return each row as a dictionary by column name."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def rows_as(self, row: type[T]) -> list[T]:
+        """Return each row as a ``row``: a `msgspec.Struct`, dataclass, `typing.TypedDict` or `typing.NamedTuple` with the columns' names.
+
+        Values become what its fields say: `datetime.datetime`, `decimal.Decimal`, `bytes`. Columns that it has no field for are left
+        out. Raises `DataError` when a value does not fit.
+        """
+        try:
+            return msgspec.convert(self.records(), list[row], strict=False)  # type: ignore[valid-type]
+        except msgspec.ValidationError as error:
+            raise DataError(f"the rows are no {row.__name__}: {error}") from error
 
 
 _questions = msgspec.json.Decoder(Question)
@@ -113,15 +132,23 @@ async def ask(
     *,
     after: int | None = None,
     timeout: float = 10.0,
+    as_of: AsOf | None = None,
 ) -> Answer:
     """Ask ``query`` of database ``db`` and return the answer, which reflects at least the sequence ``after``.
+
+    With ``as_of`` (a sequence, a time, or a text such as ``start+30s``) the answer is that of the moment; ``query`` may then be any of
+    the queries and questions, and ``sql``.
 
     Raises `QueryError` when the service refuses it or has not reached ``after`` within ``timeout`` seconds,
     `ProjectorMissingError` when nobody answers, `LogUnavailableError` when the answer does not come in time.
     """
-    question = encode_question(Question(after=after, params=dict(params or {}), deadline=timeout))
+    asked, given = query, dict(params or {})
+    if as_of is not None:
+        moment = as_of.isoformat() if isinstance(as_of, datetime) else as_of
+        asked, given = PAST, {"query": query, "as_of": moment, "params": given}
+    question = encode_question(Question(after=after, params=given, deadline=timeout))
     try:
-        return await _request(client, query_subject(db, query), query, question, timeout)
+        return await _request(client, query_subject(db, asked), query, question, timeout)
     except nats.errors.Error as error:
         raise LogUnavailableError(f"query {query!r}: no connection to the server: {error}; see `vmr status`") from error
 

@@ -99,8 +99,13 @@ def _installed(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, li
     return {name: (text_hash, objects) for name, text_hash, objects in rows}
 
 
+def made_by(projection: Projection) -> list[tuple[str, str]]:
+    """Return what ``projection`` makes, in order: TABLE or VIEW, and the name."""
+    return _MADE.findall(f"{projection.table}\n{projection.views}")
+
+
 def _install(connection: duckdb.DuckDBPyConnection, projection: Projection) -> None:
-    made = _MADE.findall(f"{projection.table}\n{projection.views}")
+    made = made_by(projection)
     connection.execute(f"{projection.table}\n{projection.views}")
     connection.execute(
         "INSERT INTO projections VALUES (?, ?, ?)",

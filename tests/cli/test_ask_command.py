@@ -13,6 +13,7 @@ from vmr.cli.ask import parse_parameters
 from vmr.errors import InvalidInputError
 from vmr.log import Log
 from vmr.projections import load_questions
+from vmr.settings import Settings
 
 
 def test_the_tutorials_question(served_log: Log, vmr: Callable[..., str]) -> None:
@@ -54,3 +55,22 @@ def test_values_may_look_like_options() -> None:
     assert parse_parameters(query, ["--server-name", "--x"]) == {"server_name": "--x"}
     with pytest.raises(InvalidInputError):
         parse_parameters(query, ["server_name", "x"])
+
+
+def test_as_of(served_log: Log, vmr: Callable[..., str], served: Settings) -> None:
+    """SQL, questions and the list of VMs, as they were when the run had two VMs."""
+    before = served_log.last_sequence()
+    served_log.publish_many(recorded_bodies()[6:])
+    moment = ("--as-of", str(before + 3))
+    assert vmr("sql", "SELECT server_name FROM vms ORDER BY 1", "--csv", *moment).split() == [
+        "server_name",
+        "client-1",
+        "server",
+    ]
+    assert [json.loads(line)["name"] for line in vmr("vm", "list", "--json", *moment).splitlines()] == [
+        "server",
+        "client-1",
+    ]
+    assert f"VMs as of {before + 3}" in vmr("vm", "list", *moment)
+    assert vmr("ask", "fetch_times", "--json", *moment) == ""
+    assert main(["--home", str(served.home), "--db", served.db, "vm", "list", "--as-of", "tomorrow"]) == 2

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vmr.cli.asked import answer_of, print_answer
+from vmr.cli.asked import AsOfOption, answer_of, print_answer
 from vmr.cli.context import run, settings_of
 from vmr.cli.output import Format, pick_format, print_rows
 from vmr.errors import InvalidInputError
@@ -22,6 +22,7 @@ def ask(
     name: Annotated[
         str | None, typer.Argument(help="Name of the question; without it, all of them are listed.")
     ] = None,
+    as_of: AsOfOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per row and line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
 ) -> None:
@@ -36,7 +37,7 @@ def ask(
         return
     query = _find(name)
     params = parse_parameters(query, context.args)
-    print_answer(run(answer_of(settings_of(context), name, params)), form)
+    print_answer(run(answer_of(settings_of(context), name, params, as_of)), form)
 
 
 def _list(form: Format) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vmr.cli.asked import answer_of, print_answer
+from vmr.cli.asked import AsOfOption, answer_of, print_answer
 from vmr.cli.context import run, settings_of
 from vmr.cli.output import pick_format
 
@@ -20,10 +20,11 @@ def sql(
             help="One SELECT, DESCRIBE, SHOW or EXPLAIN statement of DuckDB; - reads it from standard input."
         ),
     ],
+    as_of: AsOfOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per row and line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
 ) -> None:
     """Ask the read model in SQL. `SHOW TABLES` says what there is."""
     form = pick_format(as_json=as_json, as_csv=as_csv)
     text = sys.stdin.read() if statement == "-" else statement
-    print_answer(run(answer_of(settings_of(context), "sql", {"sql": text})), form)
+    print_answer(run(answer_of(settings_of(context), "sql", {"sql": text}, as_of)), form)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vmr import subjects
+from vmr.cli.asked import AsOfOption, answer_of
 from vmr.cli.context import run, settings_of
 from vmr.cli.output import Format, console, pick_format, print_rows, visible
 from vmr.errors import InvalidInputError
@@ -55,19 +56,25 @@ def list_vms(
             help=f"Fields to show ({', '.join(FIELDS)}); with =FILTER only VMs whose field holds that text. All filters must match.",
         ),
     ] = None,
+    as_of: AsOfOption = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per VM and line.")] = False,
 ) -> None:
-    """List the VMs with their state and time."""
+    """List the VMs with their state and time, now or as of a moment of the record."""
     form = pick_format(as_json=as_json, as_csv=as_csv)
     shown, filters = parse_fields(fields or [])
-    vms = run(_vms(settings_of(context)))
+    settings = settings_of(context)
+    vms = run(_vms(settings)) if as_of is None else run(answer_of(settings, "vms", {}, as_of)).records()
     rows = [vm for vm in vms if all(text.lower() in _value(vm, field).lower() for field, text in filters)]
     if form is not Format.TABLE:
         print_rows(shown, [[_value(vm, field) for field in shown] for vm in rows], form)
         return
     cells = [[_shown(vm, field) for field in shown] for vm in rows]
-    print_rows([_HEADINGS.get(field, field.capitalize()) for field in shown], cells, title="Current VMs")
+    print_rows(
+        [_HEADINGS.get(field, field.capitalize()) for field in shown],
+        cells,
+        title="Current VMs" if as_of is None else f"VMs as of {as_of}",
+    )
     typer.echo(f"Found {len(rows)} VMs")
 
 

@@ -25,7 +25,7 @@ from vmr.log._stream import open_stream, stream_info
 from vmr.log._verbs import Verbs
 from vmr.log._wire import Address
 from vmr.log._writer import Outgoing
-from vmr.query import Answer, ask
+from vmr.query import Answer, AsOf, ask
 from vmr.schedule import Entry, ObjectRef
 from vmr.settings import Settings, load_settings
 from vmr.subjects import stream_name
@@ -206,14 +206,21 @@ class AsyncLog(Verbs):
         return await ScheduleStore(self).append(server_name, list(entries))
 
     async def query(
-        self, name: str, params: Mapping[str, Any] | None = None, *, after: int | None = None, timeout: float = 10.0
+        self,
+        name: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        after: int | None = None,
+        timeout: float = 10.0,
+        as_of: AsOf | None = None,
     ) -> Answer:
         """Ask the read model; the answer reflects at least sequence ``after`` (default: this log's own last one).
 
+        With ``as_of`` (a sequence, a time, or a text such as ``start+30s``) it is the answer of that moment.
         Raises `ProjectorMissingError` when nobody answers and `QueryError` when the query is refused or ``timeout`` (seconds) is over.
         """
         after = self.last_published or None if after is None else after
-        return await ask(self._connection.client, self.db, name, params, after=after, timeout=timeout)
+        return await ask(self._connection.client, self.db, name, params, after=after, timeout=timeout, as_of=as_of)
 
 
 def _who() -> str:

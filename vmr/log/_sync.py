@@ -23,7 +23,7 @@ from vmr.errors import LogUnavailableError
 from vmr.events import AgentAddress, Event, KnownBody, Recorded, VmAdded
 from vmr.log._async import AsyncLog
 from vmr.log._verbs import DEFAULT_STORE, Scope
-from vmr.query import Answer
+from vmr.query import Answer, AsOf
 from vmr.schedule import Entry, ObjectRef
 from vmr.settings import Settings
 
@@ -216,10 +216,16 @@ class Log:
         self._runner.run(self._log.fetch_object(ref, path))
 
     def query(
-        self, name: str, params: Mapping[str, Any] | None = None, *, after: int | None = None, timeout: float = 10.0
+        self,
+        name: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        after: int | None = None,
+        timeout: float = 10.0,
+        as_of: AsOf | None = None,
     ) -> Answer:
         """Ask the read model; the answer reflects at least this log's own last event. See `AsyncLog.query`."""
-        return self._runner.run(self._log.query(name, params, after=after, timeout=timeout))
+        return self._runner.run(self._log.query(name, params, after=after, timeout=timeout, as_of=as_of))
 
     def add_vm(
         self,
