@@ -133,9 +133,9 @@ class AttemptRunner:
             await self._take("stderr", reply.stderr)
             await self._finished(reply.outcome)
 
-    async def _take(self, stream: StreamName, head: bytes) -> None:
-        """Record the rest of a stream whose first bytes came with the end of the attempt."""
-        if len(head) >= spool.INLINE_OUTPUT:
+    async def _take(self, stream: StreamName, head: bytes | None) -> None:
+        """Record the rest of a stream whose first bytes may have come with the end of the attempt."""
+        if head is None or len(head) >= spool.INLINE_OUTPUT:
             await self._drain(stream)
         else:
             await self._record(stream, head[self._offsets[stream] :], final=True)
@@ -145,12 +145,12 @@ class AttemptRunner:
         return any([await self._record(stream, await self._more(stream), final=False) for stream in self._offsets])
 
     async def _more(self, stream: StreamName) -> bytes:
-        path = spool.attempt_file(self._directory, self._number, stream)
+        path = self._guest.dialect.attempt_file(self._directory, self._number, stream)
         return await self._guest.tail(path, self._offsets[stream], _READ)
 
     async def _close(self) -> None:
         for stream in self._offsets:
-            await self._guest.end_tail(spool.attempt_file(self._directory, self._number, stream))
+            await self._guest.end_tail(self._guest.dialect.attempt_file(self._directory, self._number, stream))
 
     async def _drain(self, stream: StreamName) -> None:
         """Record everything that an ended attempt has written to a stream and the log does not have.
@@ -168,7 +168,7 @@ class AttemptRunner:
             data, _ = await asyncio.gather(self._read(stream), self._publish(*pieces))
 
     async def _read(self, stream: StreamName) -> bytes:
-        path = spool.attempt_file(self._directory, self._number, stream)
+        path = self._guest.dialect.attempt_file(self._directory, self._number, stream)
         return await self._guest.read(path, self._offsets[stream], _READ)
 
     async def _record(self, stream: StreamName, data: bytes, *, final: bool) -> bool:

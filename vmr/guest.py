@@ -16,6 +16,7 @@ from vmr import spool
 from vmr.agent import GuestAgent
 from vmr.agent_messages import ExecStatus
 from vmr.clock import Clock
+from vmr.dialect import POSIX, Dialect, dialect_of
 from vmr.errors import AgentDisconnectedError, AgentError, AgentTimeoutError, DataError, GuestError
 
 REBOOT_SECONDS = 600.0
@@ -25,6 +26,8 @@ TELL_AGAIN_SECONDS = 60.0
 """A guest that was told to reboot and still answers after so long in the same boot is told again: nothing says that it heard it."""
 
 _OPERATION_SECONDS = 120.0
+_PROBED_AT_ONCE = 50
+"""Attempts in one probe; a command line of Windows has 8,191 characters at most."""
 
 
 class FileIn(msgspec.Struct, frozen=True):
@@ -41,9 +44,15 @@ LaunchStatus: TypeAlias = spool.LaunchReply | Literal["running", "unknown"]
 
 
 class Guest:
-    """One guest, over its agent. Methods raise the agent client's errors (`vmr.agent.GuestAgent`)."""
+    """One guest, over its agent. Methods raise the agent client's errors (`vmr.agent.GuestAgent`).
+
+    Attributes:
+        dialect: how the spool protocol is spoken in this guest; known once it is connected.
+
+    """
 
     def __init__(self, path: Path, name: str, clock: Clock) -> None:
+        self.dialect: Dialect = POSIX
         self._agent = GuestAgent(path, name)
         self._clock = clock
         self._uploads = 0
@@ -55,6 +64,10 @@ class Guest:
         """Connect as soon as the agent answers, within ``timeout`` seconds."""
         self._open_files.clear()
         await self._agent.wait_until_answers(timeout, self._clock)
+        try:
+            self.dialect = dialect_of(await self._agent.osinfo())
+        except AgentError:
+            self.dialect = POSIX  # an agent that cannot tell is of before 2.10, or was told not to
 
     async def close(self) -> None:
         """Let the agent go; another client can connect to it."""
@@ -62,10 +75,12 @@ class Guest:
 
     async def begin(self, run: str) -> str:
         """Set aside what an earlier run left and return the identity of the guest's boot."""
-        status = await self._run(spool.begin(run))
+        for command in self.dialect.preparations():
+            await self._run(command)
+        status = await self._run(self.dialect.begin(run))
         if status.exit_code != 0:
-            raise GuestError(f"{spool.INCOMING} cannot be prepared in the guest: {_first_line(status.stderr)}")
-        return spool.parse_begin(status.stdout)
+            raise GuestError(f"{self.dialect.INCOMING} cannot be prepared in the guest: {_first_line(status.stderr)}")
+        return self.dialect.parse_begin(status.stdout)
 
     async def install(self, files: list[FileIn]) -> dict[str, str]:
         """Put ``files`` in place; return why, by target, for each that could not be. A target that exists is left as it is."""
@@ -88,7 +103,7 @@ class Guest:
 
     async def launch(self, directory: str, attempt: int) -> int:
         """Run an attempt; return the process id of its call script."""
-        return await self._execute(spool.launch(directory, attempt))
+        return await self._execute(self.dialect.launch(directory, attempt))
 
     async def launch_status(self, pid: int) -> LaunchStatus:
         """Return how the launch ``pid`` stands. Raises `DataError` when it ended without saying what the call script says."""
@@ -96,16 +111,20 @@ class Guest:
             status = await self._status(pid)
         except AgentError:
             return "unknown"
-        return spool.parse_launch(status.stdout, status.stderr) if status.exited else "running"
+        return self.dialect.parse_launch(status.stdout, status.stderr) if status.exited else "running"
 
     async def kill(self, directory: str, attempt: int) -> None:
         """Kill what an attempt started; its call script records the end."""
-        await self._run(spool.kill(directory, attempt))
+        await self._run(self.dialect.kill(directory, attempt))
 
     async def probe(self, attempts: list[tuple[str, int]]) -> list[spool.Probe]:
         """Return how each attempt (working directory, number) stands, by what is in the guest."""
-        status = await self._run(spool.probe(attempts))
-        return spool.parse_probe(status.stdout, len(attempts))
+        found: list[spool.Probe] = []
+        for first in range(0, len(attempts), _PROBED_AT_ONCE):
+            part = attempts[first : first + _PROBED_AT_ONCE]
+            status = await self._run(self.dialect.probe(part))
+            found += self.dialect.parse_probe(status.stdout, len(part))
+        return found
 
     async def read(self, path: str, offset: int, limit: int) -> bytes:
         """Return up to ``limit`` bytes of a file from ``offset``; none when it does not exist (yet)."""
@@ -113,12 +132,14 @@ class Guest:
             with _one_agent():
                 return await self._agent.read_file(path, offset, limit)
         except AgentError as error:
-            if error.command == "guest-file-open":
-                return b""
-            raise
+            if error.command != "guest-file-open":
+                raise
+        return await self._read_snapshot(path, offset, limit, growing=False)
 
     async def tail(self, path: str, offset: int, limit: int) -> bytes:
         """Return up to ``limit`` bytes of a growing file from ``offset``, and keep the file open for the next call: one request each."""
+        if self.dialect.snapshot(path) is not None:
+            return await self._read_snapshot(path, offset, limit, growing=True)
         try:
             with _one_agent():
                 known = self._open_files.pop(path, None)
@@ -142,7 +163,8 @@ class Guest:
 
     async def list_files(self, pattern: str) -> list[spool.GuestFile]:
         """Return the files at ``pattern``: a path, a folder with all that is in it, or shell wildcards."""
-        return spool.parse_list((await self._run(spool.list_files(pattern))).stdout)
+        status = await self._run(self.dialect.list_files(pattern))
+        return self.dialect.parse_list(status.stdout)
 
     async def fetch(self, path: str, target: Path) -> tuple[int, str]:
         """Copy a file of the guest to ``target``; return its size in bytes and its SHA-256."""
@@ -179,17 +201,37 @@ class Guest:
                 return now
             await self._clock.sleep(0.1)
 
+    async def _read_snapshot(self, path: str, offset: int, limit: int, *, growing: bool) -> bytes:
+        """Read a file that cannot be opened while somebody writes it, where the dialect knows how.
+
+        None when it does not exist (yet), or is ``growing`` and cannot be copied now: a later look will have it.
+        """
+        snapshot = self.dialect.snapshot(path)
+        if snapshot is None:
+            return b""
+        command, copy = snapshot
+        status = await self._run(command)
+        if status.exit_code == spool.MISSING or (growing and status.exit_code != 0):
+            return b""
+        if status.exit_code != 0:
+            raise GuestError(f"{path} cannot be copied in the guest: {_first_line(status.stderr)}")
+        with _one_agent():
+            return await self._agent.read_file(copy, offset, limit)
+
     async def _prepare(self, file: FileIn, failed: dict[str, str]) -> spool.Install | None:
+        if reason := self.dialect.unwritable(file.target):
+            failed[file.target] = reason
+            return None
         try:
             data = file.source if isinstance(file.source, bytes) else await asyncio.to_thread(_small, file.source)
-            if data is not None and spool.travels_as_text(data):
+            if data is not None and self.dialect.travels_as_text(data):
                 return spool.Install(
                     file.target, text=data.decode(), executable=file.executable, overwrite=file.overwrite
                 )
             if not file.overwrite and await self._exists(file.target):
                 return None
             self._uploads += 1
-            uploaded = f"{spool.INCOMING}/upload-{self._token}-{self._uploads}"
+            uploaded = self.dialect.incoming_path(f"upload-{self._token}-{self._uploads}")
             await self._upload(uploaded, file.source if data is None else data)
         except (AgentDisconnectedError, AgentTimeoutError):
             raise  # these are OSErrors, and say nothing about the file
@@ -216,14 +258,16 @@ class Guest:
             return False
 
     async def _install(self, batch: list[spool.Install], failed: dict[str, str]) -> None:
-        status = await self._run(spool.install(batch))
-        numbers = spool.parse_failed_installs(status.stdout, len(batch))
+        status = await self._run(self.dialect.install(batch))
+        numbers = self.dialect.parse_failed_installs(status.stdout, len(batch))
         if status.exit_code != 0 and not numbers:
             raise DataError(f"installing files ended with {status.exit_code}: {_first_line(status.stderr)}")
         for number in numbers:
             failed[batch[number].target] = _first_line(status.stderr) or "it could not be written"
 
     async def _run(self, command: spool.Command) -> ExecStatus:
+        for path, data in command.uploads:
+            await self._upload(path, data)
         pid = await self._execute(command)
         deadline = self._clock.monotonic() + _OPERATION_SECONDS
         pause = 0.001

@@ -15,6 +15,7 @@ import msgspec
 
 from vmr import spool
 from vmr.clock import Clock
+from vmr.dialect import POSIX, Dialect
 from vmr.errors import AgentError
 from vmr.guest import LaunchStatus
 from vmr.schedule import Entry
@@ -41,6 +42,7 @@ class HostGuest:
 
     def __init__(self, folder: Path, vm_name: str, clock: Clock) -> None:
         """Keep the working directories of one VM's entries in ``folder``."""
+        self.dialect: Dialect = POSIX
         self._root = folder / encode_token(vm_name)
         self._clock = clock
         self._processes: dict[int, asyncio.subprocess.Process] = {}

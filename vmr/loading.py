@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from vmr import spool
+from vmr.dialect import Dialect
 from vmr.errors import AgentDisconnectedError, AgentError
 from vmr.eventlog import EventLog
 from vmr.events import Recorded, ResourceRemoved, ResourceUploaded
@@ -73,7 +73,7 @@ async def load(guest: Guest, resources: Resources, entries: list[EntryState]) ->
     owners: dict[str, str] = {}
     for state in entries:
         try:
-            wanted = await _files_of(state, resources)
+            wanted = await _files_of(state, resources, guest.dialect)
         except FileNotFoundError as error:
             failed[state.entry.id] = str(error)
             continue
@@ -97,19 +97,19 @@ async def load_on_host(host: HostGuest, resources: Resources, state: EntryState)
     return ""
 
 
-async def _files_of(state: EntryState, resources: Resources) -> list[FileIn]:
-    directory = spool.working_directory(state.path)
+async def _files_of(state: EntryState, resources: Resources, dialect: Dialect) -> list[FileIn]:
+    directory = dialect.working_directory(state.path)
     # What lies in the entry's own directory before it has run is from an entry that this one has replaced.
     fresh = len(state.attempts) <= 1
     files = []
     if state.entry.executable is not None:
-        script = spool.call_script(state.entry).encode()
-        files.append(FileIn(f"{directory}/{spool.CALL_SCRIPT_NAME}", script, overwrite=fresh))
+        script = dialect.call_script(state.entry).encode()
+        files.append(FileIn(dialect.call_script_path(directory), script, overwrite=fresh))
     for file in state.entry.files:
         source = await resources.content(file)
         files.append(
             FileIn(
-                spool.target_path(file.location, directory),
+                dialect.target_path(file.location, directory),
                 source,
                 file.executable,
                 state.entry.overwrite or (fresh and not is_absolute(file.location)),

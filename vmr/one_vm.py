@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from vmr import spool
 from vmr.attempts import AttemptRunner, Publish
 from vmr.clock import SystemClock
 from vmr.driver_guest import DriverGuest
@@ -107,7 +106,7 @@ class OneVm:
             await self._launch(host, host.directory(path), publish, state, error)
         else:
             async with self.in_guest(known.run) as (guest, boot):
-                directory = spool.working_directory(path)
+                directory = guest.dialect.working_directory(path)
                 await publish(self._started(state, directory, boot))
                 failed = await load(guest, await self._resources(log), [state])
                 await self._launch(guest, directory, publish, state, failed.get(entry.id, ""))

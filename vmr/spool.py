@@ -23,6 +23,7 @@ author wrote for the shell (FIREWHEEL's rule: ``>`` and quotes work).
 from __future__ import annotations
 
 import shlex
+from pathlib import PurePosixPath
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -35,6 +36,9 @@ LAUNCH_ROOT: Final = "/var/launch"
 INCOMING: Final = f"{LAUNCH_ROOT}/.vmr"
 CALL_SCRIPT_NAME: Final = "call_arguments.sh"
 REBOOT_EXIT_CODE: Final = 10
+
+MISSING: Final = 9
+"""The exit code of a `snapshot` of a file that is not there."""
 
 INLINE_OUTPUT: Final = 65_536
 """Bytes of each output stream that a launch hands back with its summary; the rest is read from the files."""
@@ -174,10 +178,11 @@ fi
 
 
 class Command(msgspec.Struct, frozen=True):
-    """One ``guest-exec``: the path of the program and its arguments."""
+    """One ``guest-exec``: the path of the program, its arguments, and the files (path, bytes) to be written before."""
 
     path: str
     arguments: tuple[str, ...]
+    uploads: tuple[tuple[str, bytes], ...] = ()
 
 
 class Install(msgspec.Struct, frozen=True):
@@ -233,14 +238,14 @@ class LaunchReply(msgspec.Struct, frozen=True):
 
     Attributes:
         outcome: how the attempt ended; ``again`` when it had been claimed before; ``refused`` when it could not be claimed.
-        stdout: the first `INLINE_OUTPUT` bytes of standard output.
-        stderr: the first `INLINE_OUTPUT` bytes of standard error.
+        stdout: the first `INLINE_OUTPUT` bytes of standard output; None when they are only in the attempt's file.
+        stderr: likewise of standard error.
 
     """
 
     outcome: Finished | Literal["again", "refused"]
-    stdout: bytes = b""
-    stderr: bytes = b""
+    stdout: bytes | None = b""
+    stderr: bytes | None = b""
 
 
 def working_directory(entry_path: str) -> str:
@@ -251,6 +256,16 @@ def working_directory(entry_path: str) -> str:
 def attempt_file(directory: str, attempt: int, name: str) -> str:
     """Return the path of one of an attempt's files: ``stdout``, ``stderr``, ``exit_code`` or ``running``."""
     return f"{directory}/attempt-{attempt}/{name}"
+
+
+def call_script_path(directory: str) -> str:
+    """Return the path of an entry's call script."""
+    return f"{directory}/{CALL_SCRIPT_NAME}"
+
+
+def incoming_path(name: str) -> str:
+    """Return where an upload called ``name`` waits to be put in place."""
+    return f"{INCOMING}/{name}"
 
 
 def call_script(entry: Entry) -> str:
@@ -265,6 +280,31 @@ def call_script(entry: Entry) -> str:
 def target_path(location: str, directory: str) -> str:
     """Return where a file of an entry goes: as given when absolute, else in the entry's working directory."""
     return location if location.startswith("/") else f"{directory}/{location}"
+
+
+def unwritable(path: str) -> str:
+    """Return why no file can be put at ``path``, or nothing: the guest itself says that."""
+    del path
+    return ""
+
+
+def path_parts(path: str) -> tuple[str, ...]:
+    """Return the parts of a path that a guest named, for a copy on the host. Raises `DataError` for one that is not absolute or climbs."""
+    parts = PurePosixPath(path).parts
+    if not path.startswith("/") or ".." in parts or "\0" in path:
+        raise DataError(f"the guest names a file {path[:300]!r}, which is no absolute plain path")
+    return parts[1:]
+
+
+def preparations() -> list[Command]:
+    """Return the commands that prepare a guest for all others: none."""
+    return []
+
+
+def snapshot(path: str) -> tuple[Command, str] | None:
+    """Return None: a file that a program is writing can be read as it is."""
+    del path
+    return None
 
 
 def mkdir(*directories: str) -> Command:
@@ -285,7 +325,7 @@ def install(files: list[Install]) -> Command:
 
 def launch(directory: str, attempt: int) -> Command:
     """Return the command that runs an attempt, at most once however often it is sent."""
-    return Command(SHELL, (f"{directory}/{CALL_SCRIPT_NAME}", str(attempt)))
+    return Command(SHELL, (call_script_path(directory), str(attempt)))
 
 
 def probe(attempts: list[tuple[str, int]]) -> Command:
@@ -369,8 +409,9 @@ def parse_list(output: bytes) -> list[GuestFile]:
     return files
 
 
-def _parse_probe_line(line: bytes) -> Probe:
-    match line.split():
+def parse_state(words: list[bytes]) -> ProbeState:
+    """Return the state that a line of a probe names; raise `DataError` when it names none."""
+    match words:
         case [b"absent"]:
             return "absent"
         case [b"claimed"]:
@@ -379,9 +420,12 @@ def _parse_probe_line(line: bytes) -> Probe:
             return "running"
         case [b"dead"]:
             return "dead"
-        case [b"finished", *words]:
-            return _finished(words)
-    raise DataError(f"a probe answered {line[:120]!r}, which is not of the spool protocol")
+    raise DataError(f"a probe answered {b' '.join(words)[:120]!r}, which is not of the spool protocol")
+
+
+def _parse_probe_line(line: bytes) -> Probe:
+    words = line.split()
+    return _finished(words[1:]) if words[:1] == [b"finished"] else parse_state(words)
 
 
 def _finished(words: list[bytes]) -> Finished:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import structlog
 
-from vmr.errors import AgentError, DataError
+from vmr.dialect import POSIX, Dialect
+from vmr.errors import AgentError
 from vmr.events import FileTransferred
 from vmr.guest import Guest
 from vmr.schedule import Entry
@@ -21,16 +22,14 @@ from vmr.subjects import encode_token
 logger = structlog.get_logger(__name__)
 
 
-def host_path(root: Path, vm_name: str, guest_path: str) -> Path:
+def host_path(root: Path, vm_name: str, guest_path: str, dialect: Dialect = POSIX) -> Path:
     """Return where the copy of a guest's file goes: ``<root>/<vm>/<path in the guest>``.
 
     A VM's name that cannot be a file name is encoded as in subjects. Raises `DataError` for a path that is not absolute or climbs.
     """
-    parts = PurePosixPath(guest_path).parts
-    if not guest_path.startswith("/") or ".." in parts or "\0" in guest_path:
-        raise DataError(f"the guest names a file {guest_path[:300]!r}, which is no absolute plain path")
+    parts = dialect.path_parts(guest_path)
     plain = "/" not in vm_name and "\0" not in vm_name and vm_name not in {"", ".", ".."}
-    return root.joinpath(vm_name if plain else encode_token(vm_name), *parts[1:])
+    return root.joinpath(vm_name if plain else encode_token(vm_name), *parts)
 
 
 class TransferTask:
@@ -68,7 +67,7 @@ class TransferTask:
         return copied
 
     async def _copy_one(self, guest: Guest, file: GuestFile) -> FileTransferred:
-        target = host_path(self._root, self._vm_name, file.path)
+        target = host_path(self._root, self._vm_name, file.path, guest.dialect)
         target.parent.mkdir(parents=True, exist_ok=True)
         # A handler before this one may still be at the same copy.
         part = target.with_name(f".{f'{target.name}.{secrets.token_hex(4)}.vmr-part'[-200:]}")

@@ -324,10 +324,11 @@ class VmState:
                 state.withdrawn = True
 
     def _free_path(self, entry: Entry) -> str:
-        taken = {state.path for state in self.entries.values()}
+        # On Windows, names that differ in case only are one folder.
+        taken = {state.path.lower() for state in self.entries.values()}
         base = path = f"{format_time(entry.start_time)}/{entry.name}"
         number = 0
-        while path in taken:
+        while path.lower() in taken:
             number += 1
             path = f"{base}_{number}"
         return path

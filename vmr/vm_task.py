@@ -223,7 +223,8 @@ class VmTask:
         return await (self._host if on_host else self._guest).probe(attempts) if attempts else []
 
     def _directory(self, state: EntryState) -> str:
-        return self._host.directory(state.path) if state.entry.on_host else spool.working_directory(state.path)
+        on_host = state.entry.on_host
+        return self._host.directory(state.path) if on_host else self._guest.dialect.working_directory(state.path)
 
     async def _drive(self) -> None:
         while self.ours and not self._experiment.ended:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from vmr.agent_messages import MAX_CAPTURE
+from vmr.testing import windows
 from vmr.testing.arguments import Arguments, RefusalError, argument, coded, flag, integer, raw, string
 from vmr.testing.handles import Handle, Handles, Whence
 from vmr.testing.machine import Machine
@@ -51,7 +52,9 @@ def _info(_: Agent, __: Arguments) -> dict[str, Any]:
     return {"version": VERSION, "supported_commands": listed}
 
 
-def _osinfo(_: Agent, __: Arguments) -> dict[str, str]:
+def _osinfo(agent: Agent, _: Arguments) -> dict[str, str]:
+    if agent.machine.windows:
+        return windows.OS_INFO
     return {
         "id": "simulated",
         "name": "vmr simulated guest",
@@ -107,7 +110,10 @@ def _exec(agent: Agent, arguments: Arguments) -> dict[str, int]:
         raise RefusalError("Invalid parameter type for 'arg', expected: string")
     capture = flag(arguments, "capture-output")
     try:
-        pid = start(agent.machine, path, words, raw(arguments, "input-data", ""))
+        if agent.machine.windows:
+            pid = windows.start(agent.machine, path, words)
+        else:
+            pid = start(agent.machine, path, words, raw(arguments, "input-data", ""))
     except FileNotFoundError as error:
         reason = f"Failed to execute child process “{path}” (No such file or directory)"
         raise RefusalError(f"Guest agent command failed, error was '{reason}'") from error

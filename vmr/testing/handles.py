@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from vmr.testing.filesystem import File
 from vmr.testing.machine import Machine
+from vmr.testing.windows_files import IN_USE
 
 _MODES: Final = {f"{base}{plus}{binary}" for base in "rwa" for plus in ("", "+") for binary in ("", "b")} | {
     f"{base}b+" for base in "rwa"
@@ -37,7 +38,7 @@ class Handle:
         self._machine.settle()
         data = bytes(self.file.data[self.position : self.position + count])
         self.position += len(data)
-        self.eof = len(data) < count
+        self.eof = not data if self._machine.windows else len(data) < count
         return data
 
     def write(self, data: bytes) -> None:
@@ -78,9 +79,16 @@ class Handles:
 
     def _find(self, path: str, mode: str) -> File:
         files = self._machine.files
-        if path.startswith("/proc/"):
+        if path.startswith("/proc/") and not self._machine.windows:
             return File(self._machine.read(path))
         self._machine.settle()
+        if (
+            self._machine.locks
+            and files.exists(path)
+            and not files.is_folder(path)
+            and files.file(path) in self._machine.locks
+        ):
+            raise OSError(errno.EACCES, IN_USE)
         if mode[0] == "r":
             return files.file(path)
         if mode[0] == "a" and files.resolve(path) in files.files:

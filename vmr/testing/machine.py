@@ -11,8 +11,9 @@ import uuid
 from typing import Final, NamedTuple, Protocol
 
 from vmr.clock import Clock, SystemClock
-from vmr.testing.filesystem import FileSystem
+from vmr.testing.filesystem import File, FileSystem
 from vmr.testing.programs import NOTHING, Behaviour, SimulatedProgram
+from vmr.testing.windows_files import WindowsFileSystem
 
 _FIRST_PID: Final = 300
 _BOOTS: Final = uuid.UUID("6f2f9a0e-5b0e-4c7e-9f7b-0d3a3c1d7a10")
@@ -91,14 +92,17 @@ class Machine:
     """A simulated guest without its agent.
 
     ``clock`` decides when programs print and end. ``files`` is open to tests. Files stay over a reboot; processes do
-    not, and their process ids come again, as in a real guest.
+    not, and their process ids come again, as in a real guest. ``locks`` has the files that nobody else may open on
+    Windows, with the process that writes them.
     """
 
     def __init__(self, name: str, behaviour: Behaviour, clock: Clock | None = None) -> None:
         self.name = name
         self.behaviour = behaviour
         self.clock: Clock = clock or SystemClock()
-        self.files = FileSystem()
+        self.windows = behaviour.system == "windows"
+        self.files: FileSystem = WindowsFileSystem() if self.windows else FileSystem()
+        self.locks: dict[File, int] = {}
         self.time_offset = 0.0
         self.boots = 0
         self._processes: dict[int, Process] = {}
@@ -117,6 +121,7 @@ class Machine:
         """End every process as it stands."""
         self.settle()
         self._processes, self._running = {}, []
+        self.locks.clear()
 
     def time(self) -> float:
         """Return the guest's wall-clock time in seconds since 1970."""

@@ -87,6 +87,7 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         socket: ``process`` closes it whenever the agent ends, as that of an agent in a namespace does; ``machine``
             keeps it open until the power is off, as a virtual machine does: a reboot is no end of the connection,
             requests wait for the agent, and replies to a client that has left reach the next one.
+        system: what the guests run: ``posix``, or ``windows`` with its paths, locks and command lines.
 
     """
 
@@ -94,6 +95,7 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     latency: _Seconds = 0.0
     boot_seconds: _Seconds = 0.0
     socket: Literal["process", "machine"] = "process"
+    system: Literal["posix", "windows"] = "posix"
 
     def find(self, command_line: str, entry: str = "") -> SimulatedProgram | None:
         """Return the program for a command line, or ``entry``, its ``<time>/<name>`` in the spool; None for neither."""
