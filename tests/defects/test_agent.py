@@ -15,11 +15,14 @@ import pytest
 from tests.agent.backends import StockAgent
 from tests.handler.harness import bodies, ended, handling, program, publish, until
 from tests.interface.agents import connected_driver, stock_agent
+from tests.interface.test_abstract_driver import WINDOWS
+from tests.interface.test_guest_files import Writing
 from vmr import spool
 from vmr.agent import GuestAgent
 from vmr.drivers.qemu_guest_agent_driver import QemuGuestAgentDriver
 from vmr.errors import AgentError, AgentTimeoutError
 from vmr.events import EntryFinished, EntryStarted, FileTransferred, VmStateSet
+from vmr.guest_files import load_files
 from vmr.log import AsyncLog
 from vmr.schedule import Entry, EntryFile, Transfer
 from vmr.schedule_entry import ScheduleEntry
@@ -160,6 +163,17 @@ async def test_defect_30_line_ends_are_what_they_were(log: AsyncLog, sockets: Pa
             await until(log, ended(1, EntryFinished))
         for name, text in texts.items():
             assert guests.guests["a"].files.read(f"/tmp/{name}") == text.encode()
+
+
+def test_defect_30_text_gets_the_line_ends_of_a_windows_guest() -> None:
+    """Through the documented interface: content is written with Windows line ends there, each once, and files as they are."""
+    entry = ScheduleEntry(-5)
+    entry.add_content("C:\\data\\text", "one\ntwo\r\n")
+    entry.add_file("C:\\data\\stored", "stored")
+    driver = Writing(WINDOWS)
+    assert load_files(driver, entry, lambda _: b"a\nb\r\n") == []
+    assert driver.files["C:\\data\\text"] == "one\r\ntwo\r\n"
+    assert driver.files["C:\\data\\stored"] == b"a\nb\r\n"
 
 
 async def test_defect_30_executable_false_is_not_executable(log: AsyncLog, sockets: Path, tmp_path: Path) -> None:

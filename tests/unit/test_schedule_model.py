@@ -42,10 +42,12 @@ class Command(msgspec.Struct, frozen=True):
 
 
 def change(rows: list[Row], command: Command) -> list[Row]:
-    """Return the schedule after a command: one row more, some rows less, or one moved to another time."""
+    """Return the schedule after a command: one row or two programs more, some rows less, or one moved to another time."""
     match command.kind:
         case "add":
-            return [*rows, Row(f"late {command.number}", command.time, command.length, command.hold)]
+            late = Row(f"late {command.number}", command.time, command.length, command.hold)
+            more = Row(f"more {command.number}", math.copysign(UNIT, command.time), command.length)
+            return [*rows, late] if late.hold else [*rows, late, more]
         case "keep":
             return [row for index, row in enumerate(rows) if command.keep >> index & 1]
         case "move" if rows:
@@ -181,7 +183,7 @@ _holds = st.tuples(
 _plain = st.one_of(_programs, _programs, _holds)
 _commands = st.builds(
     lambda kind, unit, plain, keep: (kind, unit, plain, keep),
-    st.sampled_from(list(get_args(Kind))),
+    st.sampled_from([*get_args(Kind), "add", "add", "add", "add"]),
     st.integers(0, 30),
     _plain,
     st.integers(0, 255),
@@ -195,7 +197,7 @@ def _command(number: int, given: tuple[Kind, int, tuple[float, float, bool], int
     return Command(kind, unit, number, time, length, hold, keep)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @example(
     [(-math.inf, 10, True), (0, 10, True)],
     [("add", 11, (-math.inf, 50, True), 0), ("pause", 0, (0, 50, True), 0)],
@@ -204,12 +206,12 @@ def _command(number: int, given: tuple[Kind, int, tuple[float, float, bool], int
 )
 @example([(-30, 0, False), (-math.inf, 10, True)], [("add", 0, (-30, 0, False), 0)], 0, 1)
 @example([(-math.inf, 20, True), (0, 10, True)], [("add", 1, (-math.inf, math.inf, True), 0)], 0, 1)
-@example([(0, 10, True)], [("move", 16, (10, 0, False), 0), ("add", 0, (-math.inf, 10, True), 0)], 7, 8)
-@example([(10, 10, True), (80, 0, False)], [("keep", 0, (10, 0, False), 2), ("move", 5, (10, 0, False), 0)], 0, 1)
+@example([(60, 10, True), (80, 0, False)], [("move", 4, (10, 0, False), 0), ("resume", 9, (0, 10, True), 0)], 0, 1)
+@example([(30, 10, True), (80, 0, False)], [("keep", 1, (0, 10, True), 2), ("move", 6, (10, 0, False), 0)], 0, 1)
 @given(
     st.lists(_plain, max_size=8),
     st.lists(_commands, max_size=7),
-    st.integers(0, 20),
+    st.sampled_from([0, 0, 0, 5, 20]),
     st.integers(1, 8),
 )
 def test_the_planner_does_what_the_rules_say(
