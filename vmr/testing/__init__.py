@@ -4,6 +4,10 @@
 executes nothing on the host; `SimulatedHost` serves any number of them over Unix sockets, so that handlers and drivers
 cannot tell. What its programs do, print and return is said with `SimulatedProgram` and `Output` in a `Behaviour`; what
 goes wrong with its agent, with `Fault`.
+
+For tests of whole handlers without sockets, servers and waiting there are `MemoryLog`, a log in memory with the semantics of the real
+one; `WiredHost` with `WiredGuest`, simulated guests that are reached over wires in the process; and `SimulatedLoop`, an event loop whose
+time is simulated (`LoopClock` goes with it) and in which a `SimulatedProcess` can be killed at any step.
 """
 
 from __future__ import annotations
