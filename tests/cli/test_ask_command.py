@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.readmodel.recorded_run import recorded_bodies
@@ -74,3 +76,14 @@ def test_as_of(served_log: Log, vmr: Callable[..., str], served: Settings) -> No
     assert f"VMs as of {before + 3}" in vmr("vm", "list", *moment)
     assert vmr("ask", "fetch_times", "--json", *moment) == ""
     assert main(["--home", str(served.home), "--db", served.db, "vm", "list", "--as-of", "tomorrow"]) == 2
+
+
+def test_parquet(served_log: Log, vmr: Callable[..., str], tmp_path: Path) -> None:
+    """The rows go to a file, with their types, and to nowhere else."""
+    served_log.add_vm("u-1", "a")
+    path = tmp_path / "vms.parquet"
+    assert vmr("sql", "SELECT server_name, added FROM vms", "--parquet", str(path)) == ""
+    assert duckdb.execute("SELECT server_name, typeof(added) FROM read_parquet($1)", [str(path)]).fetchall() == [
+        ("a", "TIMESTAMP WITH TIME ZONE")
+    ]
+    assert main(["ask", "still_running", "--json", "--parquet", str(path)]) == 2

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from vmr.cli.asked import AsOfOption, answer_of, print_answer
+from vmr.cli.asked import AsOfOption, ParquetOption, answer_of, pick_output, print_answer
 from vmr.cli.context import run, settings_of
-from vmr.cli.output import Format, pick_format, print_rows
+from vmr.cli.output import Format, print_rows
 from vmr.errors import InvalidInputError
 from vmr.projections import Query, load_queries, load_questions
 from vmr.yaml_decode import suggestion
@@ -25,9 +25,10 @@ def ask(
     as_of: AsOfOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per row and line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
+    parquet: ParquetOption = None,
 ) -> None:
     """Ask a question by name, with --PARAMETER VALUE for each of its parameters. Without a name: list the questions."""
-    form = pick_format(as_json=as_json, as_csv=as_csv)
+    form = pick_output(as_json=as_json, as_csv=as_csv, parquet=parquet)
     if name is None:
         if context.args:
             raise InvalidInputError(
@@ -37,7 +38,7 @@ def ask(
         return
     query = _find(name)
     params = parse_parameters(query, context.args)
-    print_answer(run(answer_of(settings_of(context), name, params, as_of)), form)
+    print_answer(run(answer_of(settings_of(context), name, params, as_of)), form, parquet)
 
 
 def _list(form: Format) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-from vmr.cli.output import Format, print_note, print_rows
-from vmr.errors import ServerNotFoundError
+from vmr.cli.output import Format, pick_format, print_note, print_rows
+from vmr.errors import InvalidInputError, ServerNotFoundError
 from vmr.log import connect_async
 from vmr.query import Answer
 from vmr.settings import Settings
@@ -20,6 +21,14 @@ AsOfOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--as-of", metavar="MOMENT", help="As it was at a sequence (117), a time (2026-01-31T12:00:05Z), or start+30s."
+    ),
+]
+
+
+ParquetOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--parquet", metavar="FILE", help="Write the rows to a Parquet file, with their types.", dir_okay=False
     ),
 ]
 
@@ -51,8 +60,22 @@ def _answer_offline(settings: Settings, name: str, params: Mapping[str, Any], as
         return reader.ask(name, params, timeout=SECONDS, as_of=as_of)
 
 
-def print_answer(answer: Answer, form: Format) -> None:
-    """Print the rows, and say where there were more."""
-    print_rows(answer.columns, answer.rows, form)
+def print_answer(answer: Answer, form: Format, parquet: Path | None = None) -> None:
+    """Print the rows, or write them to the file ``parquet``, and say where there were more."""
+    if parquet is None:
+        print_rows(answer.columns, answer.rows, form)
+    else:
+        from vmr.export import write_parquet  # noqa: PLC0415 - DuckDB takes long to load
+
+        write_parquet(answer, parquet)
+        print_note(f"{len(answer.rows):,} rows in {parquet}")
     if answer.truncated:
         print_note(f"only the first {len(answer.rows):,} rows; add a LIMIT or a WHERE")
+
+
+def pick_output(*, as_json: bool, as_csv: bool, parquet: Path | None) -> Format:
+    """Return the format that a command's options ask for; raise `InvalidInputError` when they ask for two."""
+    form = pick_format(as_json=as_json, as_csv=as_csv)
+    if parquet is not None and form is not Format.TABLE:
+        raise InvalidInputError("--parquet is a format as --json and --csv are: give one")
+    return form

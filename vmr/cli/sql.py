@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vmr.cli.asked import AsOfOption, answer_of, print_answer
+from vmr.cli.asked import AsOfOption, ParquetOption, answer_of, pick_output, print_answer
 from vmr.cli.context import run, settings_of
-from vmr.cli.output import pick_format
 
 
 def sql(
@@ -23,8 +22,9 @@ def sql(
     as_of: AsOfOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per row and line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
+    parquet: ParquetOption = None,
 ) -> None:
     """Ask the read model in SQL. `SHOW TABLES` says what there is."""
-    form = pick_format(as_json=as_json, as_csv=as_csv)
+    form = pick_output(as_json=as_json, as_csv=as_csv, parquet=parquet)
     text = sys.stdin.read() if statement == "-" else statement
-    print_answer(run(answer_of(settings_of(context), "sql", {"sql": text}, as_of)), form)
+    print_answer(run(answer_of(settings_of(context), "sql", {"sql": text}, as_of)), form, parquet)
