@@ -169,6 +169,7 @@ class Guest:
     async def fetch(self, path: str, target: Path) -> tuple[int, str]:
         """Copy a file of the guest to ``target``; return its size in bytes and its SHA-256."""
         digest, size = hashlib.sha256(), 0
+        path = await self._readable(path)
         with target.open("wb") as file, _one_agent():
             async for piece in self._agent.read_chunks(path):
                 digest.update(piece)
@@ -200,6 +201,14 @@ class Guest:
             if now != boot or (down and not boot and self._agent.connected):
                 return now
             await self._clock.sleep(0.1)
+
+    async def _readable(self, path: str) -> str:
+        """Return where a file can be read: at its place, or in a copy of it when somebody writes it and the dialect knows how."""
+        snapshot = self.dialect.snapshot(path)
+        if snapshot is None or await self._exists(path):
+            return path
+        command, copy = snapshot
+        return copy if (await self._run(command)).exit_code == 0 else path
 
     async def _read_snapshot(self, path: str, offset: int, limit: int, *, growing: bool) -> bytes:
         """Read a file that cannot be opened while somebody writes it, where the dialect knows how.

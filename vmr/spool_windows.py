@@ -52,6 +52,7 @@ POWERSHELL_PATH: Final = rf"{INCOMING}\vmr.ps1"
 _CMD: Final = "cmd.exe"
 _POWERSHELL: Final = "powershell.exe"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+_WORD: Final = re.compile(r"[A-Za-z0-9._+:\\-]{1,4000}")
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 _DRIVE: Final = re.compile(r"[A-Za-z]:\\")
 _TIME: Final = re.compile(rb"(\d\d?)\D(\d\d)\D(\d\d)\D(\d\d)")
@@ -162,6 +163,11 @@ if ($operation -eq 'list') {
   if (Test-Path -LiteralPath $asked[0]) { $found = Get-Item -LiteralPath $asked[0] -Force }
   else { $found = Get-Item -Path $asked[0] -Force -ErrorAction SilentlyContinue }
   foreach ($item in @($found)) { if ($item -is [IO.FileSystemInfo]) { Walk $item $true } }
+}
+
+if ($operation -eq 'copy') {
+  if (-not (Test-Path -LiteralPath $asked[0])) { exit 9 }
+  [IO.File]::Copy($asked[0], $asked[1], $true)
 }
 
 if ($operation -eq 'kill') {
@@ -322,9 +328,11 @@ def list_files(pattern: str) -> Command:
 def snapshot(path: str) -> tuple[Command, str] | None:
     """Return the command that copies a file aside, which a program may be writing, and the path of the copy.
 
-    ``path`` is one of an attempt's files. The exit code is `vmr.spool.MISSING` when there is no such file (yet).
+    The exit code is `vmr.spool.MISSING` when there is no such file (yet).
     """
-    copy = incoming_path(f"snapshot-{_digest(path.encode())}")
+    copy = incoming_path(f"snapshot-{_digest(path.encode('utf-8', 'replace'))}")
+    if not _WORD.fullmatch(path):
+        return _powershell("copy", f"{path}\r\n{copy}\r\n"), copy
     return Command(_CMD, ("/d", "/c", OPERATIONS_PATH, "snapshot", path, copy)), copy
 
 

@@ -141,6 +141,23 @@ async def test_files_and_transfers(log: AsyncLog, sockets: Path, tmp_path: Path)
     }
 
 
+async def test_a_file_that_a_program_writes_is_copied_out(log: AsyncLog, sockets: Path, tmp_path: Path) -> None:
+    """The agent cannot open it; the guest copies it aside first, whatever its name."""
+    entry = Entry(id="pull", start_time=-1, transfer=Transfer(r"C:\logs\*.log"))
+    async with SimulatedHost(sockets, ["a"], windows()) as guests:
+        machine = guests.guests["a"].machine
+        machine.files.make_folders(r"C:\logs")
+        for name in (r"C:\logs\plain.log", r"C:\logs\two words & ü.log"):
+            machine.locks[machine.files.create(name, data=b"so far")] = 1
+        await publish(log, guests.sockets, {"a": [entry]})
+        async with handling(log, tmp_path / "h"):
+            events = await until(log, ended(1, EntryFinished))
+    assert contents(bodies(events, FileTransferred)) == {
+        r"C:\logs\plain.log": b"so far",
+        r"C:\logs\two words & ü.log": b"so far",
+    }
+
+
 async def test_a_place_that_windows_has_not_fails_the_load(log: AsyncLog, sockets: Path, tmp_path: Path) -> None:
     """A reserved name is told before anything runs."""
     entry = Entry(id="x", start_time=-1, files=(EntryFile(r"C:\data\con.txt", content="x"),))

@@ -194,6 +194,10 @@ def _look(machine: Machine, claim: str) -> str:
     return "running" if files.file(rf"{claim}\running") in machine.locks else "dead"
 
 
+def _copy(machine: Machine, words: Sequence[str]) -> Ended:
+    return _snapshot(machine, machine.files.read(words[0]).decode().splitlines())
+
+
 def _snapshot(machine: Machine, words: Sequence[str]) -> Ended:
     source, copy = words
     if not machine.files.exists(source):
@@ -227,5 +231,5 @@ OPERATIONS: Final[dict[str, _Operation]] = {
 }
 """What the script of ``cmd.exe`` does, by the operation's name."""
 
-POWERSHELL: Final[dict[str, _Operation]] = {"list": _list, "kill": _kill}
+POWERSHELL: Final[dict[str, _Operation]] = {"list": _list, "kill": _kill, "copy": _copy}
 """What the script of PowerShell does, by the operation's name."""
