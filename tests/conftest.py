@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from secrets import token_hex
 
 import pytest
+import structlog
 
 from vmr.log import AsyncLog
+from vmr.logging import quiet_by_default
 from vmr.server import EmbeddedServer
 from vmr.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Take back what a test that runs a command in this process has done to the logging."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+    quiet_by_default()
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from __future__ import annotations
 from vmr._version import __version__
 from vmr.events import AgentAddress, Event, KnownBody, Recorded
 from vmr.log import AsyncLog, Log, connect, connect_async
+from vmr.logging import quiet_by_default
 from vmr.query import Answer
 from vmr.schedule import Entry, EntryFile, ObjectRef, Pause, Transfer
 from vmr.settings import Settings, load_settings
@@ -37,3 +38,5 @@ __all__ = [
     "connect_async",
     "load_settings",
 ]
+
+quiet_by_default()

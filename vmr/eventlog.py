@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -80,3 +81,16 @@ async def with_entries(log: Objects, recorded: Recorded) -> Recorded:
     entries = _entries.decode(await log.get_object(body.entries_object))
     event = msgspec.structs.replace(recorded.event, body=msgspec.structs.replace(body, entries=entries))
     return msgspec.structs.replace(recorded, event=event)
+
+
+async def read_merged(log: EventLog, filters: Sequence[str], start: int, stop: int) -> list[Recorded]:
+    """Return the events from ``start`` to ``stop`` that match any of ``filters``, in order.
+
+    For history: a server reads several wildcards at once about thirty times as slowly as one after another.
+    """
+
+    async def matching(subject: str) -> list[Recorded]:
+        return [recorded async for batch in log.read([subject], start, stop) for recorded in batch]
+
+    found = await asyncio.gather(*map(matching, filters))
+    return sorted((recorded for some in found for recorded in some), key=lambda recorded: recorded.sequence)

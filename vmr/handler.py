@@ -17,7 +17,7 @@ import structlog
 from vmr.clock import Clock, SystemClock
 from vmr.driver_guest import driver_guest
 from vmr.errors import ConflictError, LogUnavailableError, PublishError
-from vmr.eventlog import EventLog, with_entries
+from vmr.eventlog import EventLog, read_merged, with_entries
 from vmr.events import (
     ExperimentCleared,
     ExperimentLaunched,
@@ -107,8 +107,9 @@ class Handler:
             if is_full_clear(recorded):
                 self._first = recorded.sequence
         await self._learn_attachments(every_vm(self._log.db, HandlerAttached))
-        async for recorded in self._history(everywhere_filters(self._log.db), self._first, last):
-            self._everywhere(recorded)
+        if self._first <= last:
+            for recorded in await read_merged(self._log, everywhere_filters(self._log.db), self._first, last):
+                self._everywhere(recorded)
         self._position = last
 
     async def _learn_attachments(self, subject: str) -> None:

@@ -19,6 +19,17 @@ _SHARED: Final[list[structlog.typing.Processor]] = [
 ]
 
 
+def quiet_by_default() -> None:
+    """Let vmr, used as a library by a program that does not configure structlog, print its warnings on standard error only."""
+    if not structlog.is_configured():
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger("warning"),
+            # Looked up anew each time: a program may replace its standard error.
+            logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+            cache_logger_on_first_use=False,
+        )
+
+
 def configure_logging(level: Level = "info", stream: TextIO | None = None) -> None:
     """Send every log record of ``level`` and above, of vmr and of the libraries it uses, to ``stream`` (standard error).
 

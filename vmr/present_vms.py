@@ -6,12 +6,12 @@ the VMs that it is about, state and handler.
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 from collections.abc import Sequence
 from typing import Final, Self
 
 from vmr.errors import InvalidInputError
+from vmr.eventlog import read_merged
 from vmr.events import (
     ExperimentCleared,
     HandlerAttached,
@@ -61,7 +61,7 @@ class PresentVms:
         present = cls(await find_run(log), await log.last_sequence())
         everybody = [every_vm(log.db, body) for body in (VmAdded, VmRemoved)]
         filters = [*everybody, entity_subject(log.db, "experiment", None, ">")]
-        for recorded in await _read(log, filters, present._begin, present.position):
+        for recorded in await read_merged(log, filters, present._begin, present.position):
             present._apply(recorded)
         return present
 
@@ -114,7 +114,7 @@ class PresentVms:
     async def barrier(self, log: AsyncLog) -> BarrierState:
         """Return which VMs the experiment waits for."""
         state = BarrierState()
-        for recorded in await _read(log, everywhere_filters(log.db), self._begin, self.position):
+        for recorded in await read_merged(log, everywhere_filters(log.db), self._begin, self.position):
             state.apply(recorded)
         return state
 
@@ -127,16 +127,3 @@ class PresentVms:
             for recorded in batch:
                 state.apply(recorded)
         return state
-
-
-async def _read(log: AsyncLog, filters: Sequence[str], start: int, stop: int) -> list[Recorded]:
-    """Return the events that match any of ``filters``, in order.
-
-    The server reads several wildcards at once about thirty times as slowly as one after another: for 3,003 VMs seconds, not tenths.
-    """
-
-    async def matching(subject: str) -> list[Recorded]:
-        return [recorded async for batch in log.read([subject], start, stop) for recorded in batch]
-
-    found = await asyncio.gather(*map(matching, filters))
-    return sorted((recorded for some in found for recorded in some), key=lambda recorded: recorded.sequence)

@@ -66,7 +66,7 @@ async def test_a_server_that_does_not_say_whether_it_syncs(plain: Plain, capsys:
     async with await AsyncLog.connect(await plain.start("-js", "-sd", "js")) as log:
         assert log.power_safe is None
         assert await log.pause() == 1
-    assert "may not be power-safe" in capsys.readouterr().out
+    assert "may not be power-safe" in capsys.readouterr().err
 
 
 async def test_a_server_that_reports_that_it_does_not_sync(
@@ -77,7 +77,7 @@ async def test_a_server_that_reports_that_it_does_not_sync(
     monkeypatch.setattr("vmr.log._power._MONITOR_PORT", plain.monitor)
     async with await AsyncLog.connect(settings) as log:
         assert log.power_safe is False
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "ACKNOWLEDGEMENTS ARE NOT POWER-SAFE" in said
     assert "sync_interval_seconds=120" in said
 

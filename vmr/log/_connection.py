@@ -95,7 +95,7 @@ class Connection:
                 )
         except (OSError, TimeoutError, nats.errors.Error, ssl.SSLError, ImportError, ValueError) as error:
             await self._discard()
-            raise self.address.explain(failures[-1] if failures else error) from error
+            raise self.address.explain([error, *failures]) from error
         dialling = False
 
     def _follow_server(self) -> None:

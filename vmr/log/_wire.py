@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,12 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Address:
-        """Return the address of the server that ``settings`` name."""
+        """Return the address of the server that ``settings`` name; raise `CredentialError` for a file that is not there."""
         if settings.url is None:
             return cls._embedded(settings.server_dir)
+        for name, file in (("VMR_CREDENTIALS", settings.credentials), ("VMR_CA", settings.ca)):
+            if file is not None and not file.is_file():
+                raise CredentialError(f"{file} does not exist: check {name}")
         servers = tuple(part.strip() for part in settings.url.split(",") if part.strip())
         return cls(servers=servers, credentials=settings.credentials, ca=settings.ca)
 
@@ -88,17 +92,19 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         # A password in an address is nobody's business.
         return ", ".join(server.rpartition("@")[2] or server for server in self.servers)
 
-    def explain(self, error: Exception) -> LogUnavailableError:
-        """Return the error of vmr's that says why there is no connection, and what to type."""
-        text = str(error).lower()
-        if "authorization" in text or "authentication" in text:
+    def explain(self, failures: Sequence[Exception]) -> LogUnavailableError:
+        """Return the error of vmr's that says why there is no connection, and what to type.
+
+        A server that refuses a credential says so and hangs up, so the last of ``failures`` is not always the telling one.
+        """
+        error = failures[-1]
+        texts = [str(each).lower() for each in failures]
+        if any("authorization" in text or "authentication" in text for text in texts):
             return CredentialError(
                 f"the server at {self} does not accept the credential: check VMR_CREDENTIALS or the address"
             )
         if isinstance(error, ImportError):
             return CredentialError(f"a credentials file needs one more package ({error}): pip install nkeys")
-        if isinstance(error, FileNotFoundError):
-            return CredentialError(f"{error.filename} does not exist: check VMR_CREDENTIALS and VMR_CA")
         if isinstance(error, ssl.SSLError):
             return LogUnavailableError(f"no TLS with {self}: {error}; check VMR_CA")
         return ServerNotFoundError(
