@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 from typing import Protocol
+
+import pytest
 
 from vmr.testing import Fault, SimulatedHost
 
@@ -47,6 +50,8 @@ class StockAgent:
 
     def _start(self) -> None:
         self.socket.unlink(missing_ok=True)
+        if shutil.which("qemu-ga") is None and os.environ.get("VMR_SKIP_REAL_GUESTS"):
+            pytest.skip("the stock guest agent is missing: run ops/packages")
         place = ["-m", "unix-listen", "-p", str(self.socket), "-t", str(self._folder), "-f", str(self._folder / "pid")]
         self.process = subprocess.Popen(["qemu-ga", *place, "-b", DANGEROUS], stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 10

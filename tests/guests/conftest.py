@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from tests.real import real_guests
 from vmr.agent import GuestAgent
-from vmr.guests import Backend, backend, record
+from vmr.guests import Backend, record
 from vmr.guests.readiness import until_ended
 
 Shell = Callable[[GuestAgent, str], Awaitable[str]]
@@ -19,19 +19,7 @@ Shell = Callable[[GuestAgent, str], Awaitable[str]]
 @pytest.fixture(scope="session")
 def real() -> Callable[[str], Backend]:
     """Return a function that gives the backend of a kind, and fails the test when this host cannot have such guests."""
-
-    def get(kind: str) -> Backend:
-        found = backend(kind)
-        if lacks := found.missing():
-            message = (
-                f"guests of kind {kind!r} need: {', '.join(lacks)}. Run ops/packages, or set VMR_SKIP_REAL_GUESTS=1"
-            )
-            if os.environ.get("VMR_SKIP_REAL_GUESTS"):
-                pytest.skip(message)
-            pytest.fail(message)
-        return found
-
-    return get
+    return real_guests
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.handler.harness import HOST, bodies, ended, program, publish, until
+from tests.real import real_guests
 from vmr.agent import GuestAgent
 from vmr.events import EntryFailed, EntryFinished, EntryLost, EntryStarted, OutputCaptured, Recorded
-from vmr.guests import GuestSpec, backend
+from vmr.guests import GuestSpec
 from vmr.log import AsyncLog
 from vmr.schedule import Entry, EntryFile
 
@@ -107,8 +108,7 @@ async def test_handlers_killed_at_random_moments(
 ) -> None:
     """However often and whenever a handler dies, the run ends as if there had been one handler all the time."""
     chance = random.Random(20260131)
-    guests = backend(kind)
-    assert not guests.missing(), "run ops/packages"
+    guests = real_guests(kind)
     entries = schedule(count)
     sockets = await guests.start([GuestSpec(name="a")], tmp_path / "guests")
     try:

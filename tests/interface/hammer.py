@@ -32,7 +32,7 @@ class _Caller:
 
     def __init__(self, seed: str) -> None:
         self.name = seed
-        self.choose = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self.choose = random.Random(seed)
         self.mapping, self.start = VMMapping(), ExperimentStart()
         self.schedules, self.store = ScheduleDb(), VmResourceStore()
         # Clearing is rare, so that there is something to clear; reading and changing VMs is what is done most.

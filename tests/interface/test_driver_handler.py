@@ -14,13 +14,14 @@ import pytest
 from tests.handler.harness import HOST, bodies, ended, handling, until
 from tests.interface.agents import LOG
 from tests.interface.other_driver import ENGINE, OtherDriver
+from tests.real import real_guests
 from vmr import drivers, events
 from vmr.clock import SystemClock
 from vmr.driver_guest import DriverGuest
 from vmr.errors import AgentDisconnectedError, AgentError, AgentTimeoutError, GuestError
 from vmr.events import AgentAddress, EntryFinished, OutputCaptured, VmStateSet
 from vmr.guest import Guest
-from vmr.guests import GuestSpec, backend
+from vmr.guests import GuestSpec
 from vmr.log import AsyncLog
 from vmr.schedule import Entry, EntryFile, Transfer
 from vmr.spool import INCOMING, Command
@@ -33,9 +34,7 @@ OUTPUT = r"printf '\377\000caf\303\251\n'; head -c 70000 /dev/zero; printf 'wr\3
 @pytest.fixture(name="agent_socket")
 async def _agent_socket(tmp_path: Path) -> AsyncIterator[Path]:
     """Yield the socket of a stock agent that has namespaces, files and a boot of its own."""
-    guests = backend("agent")
-    if guests.missing():
-        pytest.skip(f"such guests need {guests.missing()}")
+    guests = real_guests("agent")
     yield (await guests.start([GuestSpec(name="vm1")], tmp_path / "guests"))["vm1"]
     await guests.stop(tmp_path / "guests")
 

@@ -16,9 +16,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from tests.interface.agents import LOG
+from tests.real import real_guests
 from vmr.drivers.qemu_guest_agent_driver import QemuGuestAgentDriver
 from vmr.events import OutputCaptured
-from vmr.guests import GuestSpec, backend
+from vmr.guests import GuestSpec
 from vmr.log import connect
 from vmr.settings import Settings
 from vmr.vm_mapping import VMMapping
@@ -36,9 +37,7 @@ def block(language: str) -> str:
 @pytest.fixture(name="sockets")
 def _sockets(tmp_path: Path) -> Iterator[dict[str, Path]]:
     """Yield the agents' sockets of two guests."""
-    guests = backend("agent")
-    if guests.missing():
-        pytest.skip(f"such guests need {guests.missing()}")
+    guests = real_guests("agent")
     specs = [GuestSpec(name="host-1"), GuestSpec(name="host-2")]
     yield asyncio.run(guests.start(specs, tmp_path / "guests"))
     asyncio.run(guests.stop(tmp_path / "guests"))

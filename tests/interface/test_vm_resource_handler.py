@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.interface.other_driver import OtherDriver
+from tests.real import real_guests
 from vmr import drivers
 from vmr.drivers.qemu_guest_agent_driver import QemuGuestAgentDriver
 from vmr.errors import InvalidInputError, UnknownVmError
@@ -29,7 +30,7 @@ from vmr.events import (
     VmStateSet,
 )
 from vmr.experiment_start import ExperimentStart
-from vmr.guests import GuestSpec, backend
+from vmr.guests import GuestSpec
 from vmr.log import Log, connect
 from vmr.schedule_db import encode_schedule
 from vmr.schedule_entry import ScheduleEntry
@@ -50,9 +51,7 @@ def _log(in_force: Settings) -> Iterator[Log]:
 @pytest.fixture(name="agent_socket", scope="module")
 def _agent_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Yield the socket of a guest's agent; the tests share the guest, and each is a run of its own."""
-    guests = backend("agent")
-    if guests.missing():
-        pytest.skip(f"such guests need {guests.missing()}")
+    guests = real_guests("agent")
     folder = tmp_path_factory.mktemp("guests")
     yield asyncio.run(guests.start([GuestSpec(name="vm1")], folder))["vm1"]
     asyncio.run(guests.stop(folder))

@@ -17,6 +17,7 @@ import msgspec
 import psutil
 import pytest
 
+from tests.real import real_guests
 from vmr.settings import Settings
 from vmr.supervisor import Supervised, lock_file
 
@@ -130,6 +131,8 @@ def experiment(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("guests", ["simulated", "agent"])
 def test_a_run_from_nothing_to_its_summary(environment: dict[str, str], experiment: Path, guests: str) -> None:
     """One command starts the services, runs everything, and says what happened; the record answers afterwards."""
+    if guests != "simulated":
+        real_guests(guests)
     done = vmr(environment, "run", str(experiment), "--guests", guests)
     assert "everything has run" in done.stdout
     assert f"3 VMs, {ENTRIES} entries, {ENTRIES} finished" in done.stdout
@@ -143,6 +146,7 @@ def test_a_run_from_nothing_to_its_summary(environment: dict[str, str], experime
 
 def test_kill_nine_of_every_process_and_going_on(environment: dict[str, str], experiment: Path) -> None:
     """Server, projector, handler and the run itself are killed in the middle; --resume ends as if nothing had happened."""
+    real_guests("agent")
     command = [sys.executable, "-m", "vmr", "run", str(experiment), "--guests", "agent"]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, env=environment, stdin=quiet, stdout=quiet, stderr=quiet) as running:
@@ -162,6 +166,7 @@ def test_kill_nine_of_every_process_and_going_on(environment: dict[str, str], ex
 
 def test_ctrl_c_leaves_a_run_that_can_go_on(environment: dict[str, str], experiment: Path) -> None:
     """An interrupt stops the handler in order and says how to go on; a new run is refused until then."""
+    real_guests("agent")
     command = [sys.executable, "-m", "vmr", "run", str(experiment), "--guests", "agent"]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
