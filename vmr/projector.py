@@ -21,7 +21,7 @@ from vmr import read_model
 from vmr.cursor import CursorWatch
 from vmr.errors import DataError
 from vmr.event_columns import columns_of, insert
-from vmr.eventlog import with_entries
+from vmr.eventlog import Objects, with_entries
 from vmr.events import Recorded
 from vmr.projections import load_projections
 from vmr.schedule import ObjectRef
@@ -195,10 +195,10 @@ def _under_way(coming: asyncio.Future[list[Recorded]], folding: asyncio.Future[i
 
 
 async def _next(source: EventSource, batches: AsyncIterator[list[Recorded]]) -> list[Recorded]:
-    return [await _whole(source, recorded) for recorded in await anext(batches)]
+    return [await whole(source, recorded) for recorded in await anext(batches)]
 
 
-async def _whole(source: EventSource, recorded: Recorded) -> Recorded:
+async def whole(source: Objects, recorded: Recorded) -> Recorded:
     """Return the event with a large schedule's entries in it. A schedule whose object is damaged must not stop the projector."""
     try:
         return await with_entries(source, recorded)

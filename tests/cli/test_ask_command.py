@@ -87,3 +87,15 @@ def test_parquet(served_log: Log, vmr: Callable[..., str], tmp_path: Path) -> No
         ("a", "TIMESTAMP WITH TIME ZONE")
     ]
     assert main(["ask", "still_running", "--json", "--parquet", str(path)]) == 2
+
+
+def test_snapshot(served_log: Log, vmr: Callable[..., str], tmp_path: Path) -> None:
+    """The whole read model as a file, beside the services that are running."""
+    served_log.add_vm("u-1", "a")
+    path = tmp_path / "all.duckdb"
+    assert vmr("sql", "--snapshot", str(path)) == ""
+    with duckdb.connect(str(path), read_only=True) as copy:
+        assert copy.execute("SELECT server_name FROM vms").fetchall() == [("a",)]
+    assert main(["sql"]) == 2
+    assert main(["sql", "SELECT 1", "--snapshot", str(path)]) == 2
+    assert main(["sql", "--csv", "--snapshot", str(path)]) == 2

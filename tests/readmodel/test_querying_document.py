@@ -46,7 +46,9 @@ def _without_options(words: list[str]) -> list[str]:
 def test_commands(connection: duckdb.DuckDBPyConnection, words: list[str]) -> None:
     """Each statement and each question can be asked as written."""
     command, name, *rest = _without_options(words)
-    if command == "sql":
+    if name == "--snapshot":
+        assert (command, rest) == ("sql", ["run.duckdb"])
+    elif command == "sql":
         assert asking.answer(connection, "sql", {"sql": name}).columns
     elif command == "ask":
         params = parse_parameters(asking.find(name), rest)
