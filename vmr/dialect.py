@@ -26,6 +26,7 @@ class Dialect(Protocol):
     def target_path(self, location: str, directory: str) -> str: ...  # noqa: D102
     def incoming_path(self, name: str) -> str: ...  # noqa: D102
     def unwritable(self, path: str) -> str: ...  # noqa: D102
+    def content(self, text: str) -> bytes: ...  # noqa: D102
     def travels_as_text(self, data: bytes) -> bool: ...  # noqa: D102
     def path_parts(self, path: str) -> tuple[str, ...]: ...  # noqa: D102
 

@@ -14,6 +14,7 @@
     │   ├── CredentialError                 the server does not accept the credential
     │   ├── JetStreamMissingError           the server keeps no streams
     │   └── ProjectorMissingError           no projector answers queries
+    │       └── ProjectorBehindError        the projector has not come to the asked sequence in time
     ├── PublishError                        an event was not acknowledged within the bounds
     ├── DataError                           something stored does not decode or does not match its hash
     └── GuestError                          a guest, or its agent, did not do what was asked
@@ -74,6 +75,10 @@ class JetStreamMissingError(LogUnavailableError):
 
 class ProjectorMissingError(LogUnavailableError):
     """No projector answers queries for this database."""
+
+
+class ProjectorBehindError(ProjectorMissingError):
+    """The projector has not folded the log as far as it was asked to within the query's deadline."""
 
 
 class PublishError(VmrError):

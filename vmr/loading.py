@@ -106,7 +106,7 @@ async def _files_of(state: EntryState, resources: Resources, dialect: Dialect) -
         script = dialect.call_script(state.entry).encode()
         files.append(FileIn(dialect.call_script_path(directory), script, overwrite=fresh))
     for file in state.entry.files:
-        source = await resources.content(file)
+        source = dialect.content(file.content) if file.content is not None else await resources.content(file)
         files.append(
             FileIn(
                 dialect.target_path(file.location, directory),

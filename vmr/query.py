@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import msgspec
 import nats.errors
 
-from vmr.errors import DataError, LogUnavailableError, ProjectorMissingError, QueryError
+from vmr.errors import DataError, LogUnavailableError, ProjectorBehindError, ProjectorMissingError, QueryError
 from vmr.subjects import query_subject
 
 if TYPE_CHECKING:
@@ -191,6 +191,8 @@ def _check(message: Msg, query: str) -> int:
     headers = message.headers or {}
     if headers.get("Status") == "503":
         raise ProjectorMissingError(f"query {query!r}: no projector answers; start it with `vmr up`")
+    if headers.get(CODE_HEADER) == NOT_YET:
+        raise ProjectorBehindError(f"query {query!r}: {headers.get(ERROR_HEADER, '')}; see `vmr status`")
     if ERROR_HEADER in headers:
         raise QueryError(f"query {query!r}: {headers[ERROR_HEADER]}")
     return int(headers.get(PARTS_HEADER, "1"))

@@ -351,6 +351,11 @@ def list_files(pattern: str) -> Command:
     return _operation("list", LIST, pattern)
 
 
+def content(text: str) -> bytes:
+    """Return the bytes of a file whose content a schedule gives as ``text``."""
+    return text.encode()
+
+
 def travels_as_text(data: bytes) -> bool:
     """Return whether a file's bytes can be an argument of the install operation: small, UTF-8, no NUL."""
     if len(data) > INLINE_TEXT or b"\0" in data:

@@ -336,6 +336,11 @@ def snapshot(path: str) -> tuple[Command, str] | None:
     return Command(_CMD, ("/d", "/c", OPERATIONS_PATH, "snapshot", path, copy)), copy
 
 
+def content(text: str) -> bytes:
+    """Return the bytes of a file whose content a schedule gives as ``text``: every line ends as Windows' do (FIREWHEEL's rule)."""
+    return text.replace("\r\n", "\n").replace("\n", "\r\n").encode()
+
+
 def travels_as_text(data: bytes) -> bool:
     """Return False: every file is uploaded first."""
     del data

@@ -110,7 +110,7 @@ async def test_defect_29_output_is_whole_whatever_repeats_in_it(log: AsyncLog, s
 
 
 async def test_files_and_transfers(log: AsyncLog, sockets: Path, tmp_path: Path) -> None:
-    """Blanks, other scripts and characters of cmd.exe in names; content byte for byte; either slash; what exists stays."""
+    """Names with blanks and characters of cmd.exe; text with Windows' line ends, resources byte for byte; what exists stays."""
     big = tmp_path / "big.bin"
     big.write_bytes(bytes(range(256)) * 1000)
     await log.put_resource(big)
@@ -133,7 +133,7 @@ async def test_files_and_transfers(log: AsyncLog, sockets: Path, tmp_path: Path)
             events = await until(log, ended(2, EntryFinished))
     copies = contents(bodies(events, FileTransferred))
     assert copies == {
-        r"C:\data\ä b & 100%.txt": "Zeile 1\nZeile 2 Ω\n".encode(),
+        r"C:\data\ä b & 100%.txt": "Zeile 1\r\nZeile 2 Ω\r\n".encode(),
         r"C:\data\forward.txt": b"as given\r\n",
         r"C:\data\rooted.txt": b"x",
         r"C:\data\old.txt": b"old",

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from vmr import events
-from vmr.errors import LogUnavailableError, ProjectorMissingError, QueryError
+from vmr.errors import LogUnavailableError, ProjectorBehindError, ProjectorMissingError, QueryError
 from vmr.log import AsyncLog
 from vmr.projections import load_queries
 from vmr.query import Question, ask, encode_question
@@ -48,7 +48,7 @@ async def test_a_sequence_that_never_comes_is_an_error_in_time(queries: AsyncLog
     waiting = asyncio.create_task(queries.query("vms", after=999, timeout=0.5))
     await queries.query("vms", after=0)
     assert time.monotonic() - begun < 0.4
-    with pytest.raises(QueryError, match=r"is at sequence 0 and did not reach 999 within 0\.5 s"):
+    with pytest.raises(ProjectorBehindError, match=r"is at sequence 0 and did not reach 999 within 0\.5 s"):
         await waiting
     assert 0.4 < time.monotonic() - begun < 1.5
 

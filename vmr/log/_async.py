@@ -217,7 +217,8 @@ class AsyncLog(Verbs):
         """Ask the read model; the answer reflects at least sequence ``after`` (default: this log's own last one).
 
         With ``as_of`` (a sequence, a time, or a text such as ``start+30s``) it is the answer of that moment.
-        Raises `ProjectorMissingError` when nobody answers and `QueryError` when the query is refused or ``timeout`` (seconds) is over.
+        Raises `ProjectorMissingError` when nobody answers, `ProjectorBehindError` when ``timeout`` (seconds) is over before the read model
+        has come so far, and `QueryError` when the query is refused.
         """
         after = self.last_published or None if after is None else after
         return await ask(self._connection.client, self.db, name, params, after=after, timeout=timeout, as_of=as_of)
