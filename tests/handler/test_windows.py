@@ -87,7 +87,7 @@ async def test_defect_23_a_fast_powershell_script_runs_once(log: AsyncLog, socke
         files = guests.guests["a"].files
         line = files.read(r"C:\launch\-1\fast.ps1\call_arguments.bat").decode().splitlines()[-1]
         assert line == r'powershell -ExecutionPolicy Bypass -File ".\fast.ps1" -Name "a b" %PATH%'
-        assert files.read(r"C:\launch\-1\fast.ps1\fast.ps1") == b"'done'\n"
+        assert files.read(r"C:\launch\-1\fast.ps1\fast.ps1") == b"'done'\r\n"
     assert len(bodies(events, EntryStarted)) == 1
     assert text_of(events, "-1/fast.ps1") == "done\r\n"
 
