@@ -14,8 +14,10 @@ from harness import Goal, Row, fresh_log, percentile, repeat, row
 from nats.aio.msg import Msg
 
 from vmr import events, query_service
+from vmr.asking import answer_past
 from vmr.cursor import CursorWatch
 from vmr.log import AsyncLog
+from vmr.past import Past
 from vmr.projector import Projector, collect_garbage_seldom, run_projector
 from vmr.subjects import all_events
 
@@ -192,6 +194,23 @@ async def _query_rows() -> list[Row]:
     return rows
 
 
+async def _past_rows(log: AsyncLog, last: int) -> list[Row]:
+    """Return how long it takes to fold the state of all VMs, and everything, as of moments that were not asked for before."""
+    projector = Projector()
+    async for batch in log.read():
+        projector.apply(batch)
+    past, connection = Past(projector.reader()), projector.reader()
+    everything = "SELECT count(*) FROM query_table('v' || 'ms')"
+    found: dict[str, list[float]] = {}
+    for moment in range(last - 2 * _TIMES, last, 2):
+        for place, (name, statement) in enumerate((("vms", "SELECT * FROM vms"), ("everything", everything))):
+            began = time.perf_counter()
+            answer_past(past, connection, "sql", {"sql": statement}, moment + place)
+            found.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+    projector.close()
+    return [_less(f"{name}_as_of_100k_ms", values, 1000) for name, values in found.items()]
+
+
 def _less(
     metric: str, values: list[float], bound: float, baseline: list[float] | None = None, name: str | None = None
 ) -> Row:
@@ -207,6 +226,7 @@ async def measure() -> list[Row]:
         folded, raw = await repeat(_TIMES, lambda: _fold_all(log, last), lambda: _read_raw(log, last))
         size = await _bytes_per_event(log, last)
         lags = [percentile(await _lag(log), 99) for _ in range(_TIMES)]
+        past = await _past_rows(log, last)
         visible = [percentile(await _visible(log), 50) for _ in range(_TIMES)]
     rate = row(
         "projection",
@@ -218,4 +238,11 @@ async def measure() -> list[Row]:
         baseline_name="raw read of the stream",
     )
     stored = row("projection", "bytes_per_event", "B", [size], goal=Goal(value=150, better="less"))
-    return [rate, _less("lag_p99_ms", lags, 50), _less("visible_p50_ms", visible, 5), stored, *await _query_rows()]
+    return [
+        rate,
+        _less("lag_p99_ms", lags, 50),
+        _less("visible_p50_ms", visible, 5),
+        stored,
+        *past,
+        *await _query_rows(),
+    ]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.readmodel.histories import FAMILIES, histories
 from tests.readmodel.recorded_run import START, moment, recorded_bodies, recorded_run
+from tests.readmodel.test_sql_service import HOSTILE
 from vmr import asking
 from vmr.as_of import sequence_of
 from vmr.errors import DataError, QueryError
@@ -163,7 +164,7 @@ def test_many_moments_and_now(recorded: Record) -> None:
 
 def test_the_past_is_only_read(recorded: Record) -> None:
     """The fences around SQL hold in the past as well, and an error leaves the connection in the present."""
-    for sql in ("DROP TABLE vm", "INSERT INTO log_cursor VALUES (1, 1)", "SELECT * FROM read_text('/etc/passwd')"):
+    for sql in [*HOSTILE, "INSERT INTO vmr_past.s20.log_cursor VALUES (1, 1)", "DROP SCHEMA vmr_past.s20 CASCADE"]:
         with pytest.raises(QueryError):
             recorded.ask("sql", 20, sql=sql)
     assert asking.answer(recorded.connection, "last_sequence", {}).rows == [(63, 2)]
