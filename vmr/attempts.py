@@ -56,6 +56,7 @@ class AttemptRunner:
         self._looks = Looks(clock, watch or Watch())
         self._deadline = _deadline(state.entry.timeout, attempt)
         self._timeout = state.entry.timeout
+        self._killed = False
         self._number = attempt.number
         self._directory = directory
         self._offsets: dict[StreamName, int] = {"stdout": attempt.stdout, "stderr": attempt.stderr}
@@ -120,6 +121,7 @@ class AttemptRunner:
         if left > 0:
             await self._clock.sleep(min(self._looks.next_pause(wrote=wrote), left))
         else:
+            self._killed = True
             await self._guest.kill(self._directory, self._number)
             await self._clock.sleep(_AFTER_KILL)
 
@@ -201,8 +203,9 @@ class AttemptRunner:
 
     def _timed_out(self, finished: spool.Finished) -> bool:
         """Whether the end is that of a kill at the timeout, whichever handler did it."""
-        killed = finished.exit_code == _KILLED
-        return killed and self._timeout is not None and finished.duration >= self._timeout - _CLOCK_SLACK
+        if finished.exit_code != _KILLED or self._timeout is None:
+            return False
+        return self._killed or finished.duration >= self._timeout - _CLOCK_SLACK
 
     async def _lost(self, reason: str) -> None:
         await self._publish(

@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.interface.agents import LOG, connect_soon
+from tests.real import real_guests
 from vmr.drivers.qemu_guest_agent_driver import QemuGuestAgentDriver
-from vmr.guests import GuestSpec, backend
+from vmr.guests import GuestSpec
 
 
 @pytest.fixture(name="driver")
 def _driver(tmp_path: Path) -> Iterator[QemuGuestAgentDriver]:
     """Yield a driver connected to a stock agent in namespaces."""
-    guests = backend("agent")
-    if guests.missing():
-        pytest.skip(f"such guests need {guests.missing()}")
+    guests = real_guests("agent")
     sockets = asyncio.run(guests.start([GuestSpec(name="vm1")], tmp_path / "guests"))
     driver = QemuGuestAgentDriver({"path": str(sockets["vm1"])}, LOG)
     driver.connect()
