@@ -44,7 +44,7 @@ _HOST_TIMES = (-300, -250, -249, -248, -247, -246, -201, -200, -1)
 _ROUTER_TIMES = (-100, -97, -95, -1)
 _SPREAD_SECONDS = 30
 _RESUMES = 30
-_MEGABYTES = 12
+_MEGABYTES = 32
 
 
 def _program(time_: float, name: str, *files: EntryFile, arguments: str = "") -> Entry:
@@ -301,22 +301,22 @@ async def _file_in(guest: Path) -> tuple[float, float]:
             file.write(data)
             file.flush()
             await log.put_resource(file.name, name="big")
-        entry = Entry(id="f", start_time=-1, files=(EntryFile("/tmp/in", resource="big"),), overwrite=True)
+        entry = Entry(id="f", start_time=-1, files=(EntryFile("/var/tmp/in", resource="big"),), overwrite=True)
         await _publish(log, {"one": guest}, {"one": [entry]})
         events = await _until(log, _is(EntryStarted))
         configuring = next(each for each in events if _is(VmStateSet, state="configuring")(each))
         ours = _MEGABYTES / ((events[-1].stored - configuring.stored) / 1e9)
     async with GuestAgent(guest) as agent:
         began = time.perf_counter()
-        await agent.write_file("/tmp/bare", data)
+        await agent.write_file("/var/tmp/bare", data)
         return ours, _MEGABYTES / (time.perf_counter() - began)
 
 
 async def _output(guest: Path) -> tuple[float, float]:
     """Return MB/s of output out of the guest by the handler, from the program's end, and of a file by the agent bare."""
     entries = [
-        _program(-2, "sh", arguments=f"-c 'base64 /dev/urandom | head -c {_MEGABYTES << 20} > /tmp/out'"),
-        _program(-1, "cat", arguments="/tmp/out"),
+        _program(-2, "sh", arguments=f"-c 'base64 /dev/urandom | head -c {_MEGABYTES << 20} > /var/tmp/out'"),
+        _program(-1, "cat", arguments="/var/tmp/out"),
     ]
     async with fresh_log() as log, _handler(log):
         await _publish(log, {"one": guest}, {"one": entries})
@@ -325,7 +325,7 @@ async def _output(guest: Path) -> tuple[float, float]:
         ours = _MEGABYTES / ((events[-1].stored - started.stored) / 1e9)
     async with GuestAgent(guest) as agent:
         began = time.perf_counter()
-        await agent.read_file("/tmp/out")
+        await agent.read_file("/var/tmp/out")
         return ours, _MEGABYTES / (time.perf_counter() - began)
 
 

@@ -1,4 +1,6 @@
-r"""The scripts of `vmr.spool_windows` that ``cmd.exe`` reads, carried out by Wine's ``cmd.exe``, where Wine is installed.
+r"""The scripts of `vmr.spool_windows` that ``cmd.exe`` reads, carried out by Wine's ``cmd.exe``.
+
+Not part of the suite, because Wine takes 700 MB: install it, then ``pytest tests/handler/windows_scripts_by_hand.py``.
 
 Wine's differs from Windows' in ways that limit this: it knows no code page 65001, opens what it redirects to for itself alone (so that
 nothing can be copied that a program writes), and has no PowerShell.
@@ -20,8 +22,6 @@ from vmr.schedule import Entry
 from vmr.spool import Command, Finished, Install
 
 WINE = next((found for name in ("wine64", "wine", "/usr/lib/wine/wine64") if (found := shutil.which(name))), None)
-
-pytestmark = pytest.mark.skipif(WINE is None, reason="Wine is not installed")
 
 
 class Windows:
