@@ -22,7 +22,6 @@ from vmr.settings import Settings
 from vmr.shared_log import SharedLog
 from vmr.vm_mapping import VMMapping
 
-
 _FOREIGN: set[threading.Thread] = set()
 """Connections that other tests' objects still had when a test here began."""
 
