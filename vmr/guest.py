@@ -183,7 +183,9 @@ class Guest:
         Raises `AgentTimeoutError` when it is not back after `REBOOT_SECONDS`.
         """
         deadline = self._clock.monotonic() + REBOOT_SECONDS
-        await self._agent.shutdown("reboot")
+        # Whether it heard this, its next boot will tell; when there is none, it is told again below.
+        with contextlib.suppress(AgentDisconnectedError, AgentTimeoutError):
+            await self._agent.shutdown("reboot")
         told, down = self._clock.monotonic(), False
         while True:
             left = deadline - self._clock.monotonic()

@@ -108,12 +108,13 @@ def test_closing_ends_other_threads_waiting(settings: Settings) -> None:
 
 def test_a_forgotten_log_ends_its_thread(settings: Settings) -> None:
     """Without close() and without references nothing stays behind."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     log = Log.connect(settings)
-    assert threading.active_count() > before
+    made = [thread for thread in threading.enumerate() if thread.name == "vmr log" and thread not in before]
+    assert len(made) == 1
     del log
     gc.collect()
-    assert not [thread for thread in threading.enumerate() if thread.name == "vmr log"]
+    assert not made[0].is_alive()
 
 
 def test_a_log_forgotten_on_its_own_thread_ends_as_well(settings: Settings) -> None:
