@@ -442,6 +442,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
         stored: when the server stored it, in nanoseconds since the epoch (UTC).
         subject: the subject that it was published on.
         event: the event itself.
+        data: the message that says it, byte for byte; empty where it was never one.
 
     """
 
@@ -449,6 +450,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     stored: int
     subject: str
     event: Event
+    data: bytes = b""
 
 
 class _Envelope(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,6 +66,11 @@ class Projector:
             self._connection.close()
             raise
 
+    def begin(self, first: int, run: int) -> None:
+        """Let an empty read model begin with the event at sequence ``first``, which is the first of run number ``run``."""
+        self.cursor, self.run = first - 1, run - 1
+        self._connection.execute("UPDATE log_cursor SET seq = ?, run = ?", [self.cursor, self.run]).fetchall()
+
     def apply(self, batch: Sequence[Recorded]) -> int:
         """Fold ``batch`` in and return how many of its events were new.
 

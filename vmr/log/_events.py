@@ -40,7 +40,7 @@ def to_recorded(raw: Raw) -> Recorded:
         event = decode(raw.data)
     except DataError as error:
         event = _unreadable(raw, str(error))
-    return Recorded(sequence=raw.sequence, stored=raw.stored, subject=raw.subject, event=event)
+    return Recorded(sequence=raw.sequence, stored=raw.stored, subject=raw.subject, event=event, data=raw.data)
 
 
 def _unreadable(raw: Raw, reason: str) -> Event:
