@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -23,6 +23,7 @@ _PLAIN: Final = frozenset({"BOOLEAN", "VARCHAR", "FLOAT", "DOUBLE", *_INTEGERS})
 _FLOATS: Final = frozenset({"FLOAT", "DOUBLE"})
 T = TypeVar("T")
 _RFC_3339: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+_INTERRUPT_PAUSE: Final = 0.05
 
 
 class Select:
@@ -103,32 +104,98 @@ def _named(value: Any) -> Any:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
+def show_progress(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let `Work.progress` say how far the statements of ``connection`` are, without anything being printed."""
+    connection.execute("SET enable_progress_bar = true")
+    connection.execute("SET enable_progress_bar_print = false")
+
+
+def fraction_done(connection: duckdb.DuckDBPyConnection) -> float | None:
+    """Return how far the statement that runs on ``connection`` is, from 0 to 1, or None where DuckDB does not know."""
+    percent = connection.query_progress()
+    return min(percent / 100, 1.0) if percent >= 0 else None
+
+
+def recover(connection: duckdb.DuckDBPyConnection, home: str) -> None:
+    """Bring a connection whose statement was interrupted, wherever that was, back to outside of a transaction, in ``home``."""
+    with contextlib.suppress(duckdb.TransactionException):  # mostly there is none
+        connection.execute("ROLLBACK")
+    connection.execute(f"USE {home}")
+
+
+class Work:
+    """A piece of work that `Readers` do: who waits for it may ask how far it is."""
+
+    def __init__(self) -> None:
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    @contextlib.contextmanager
+    def on(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Note, while this lasts, that it is done on ``connection``."""
+        self._connection = connection
+        try:
+            yield
+        finally:
+            self._connection = None
+
+    def progress(self) -> float | None:
+        """Return how far its statement is, from 0 to 1; None when it waits, or where DuckDB does not know."""
+        return None if self._connection is None else fraction_done(self._connection)
+
+
 class Readers:
-    """Some connections to one read model that read side by side, in threads; each answer has a time limit."""
+    """Some connections to one read model that read side by side, in threads; each answer has a time limit, and can be given up."""
 
     def __init__(self, connections: Sequence[duckdb.DuckDBPyConnection]) -> None:
         self._free: asyncio.Queue[duckdb.DuckDBPyConnection] = asyncio.Queue()
         for connection in connections:
+            show_progress(connection)
             self._free.put_nowait(connection)
+        ((self._home,),) = connections[0].execute("""SELECT format('"{}".main', current_database())""").fetchall()
         self._threads = ThreadPoolExecutor(len(connections), thread_name_prefix="reader")
+        self._interrupted: set[asyncio.Task[None]] = set()
 
-    async def run(self, work: Callable[[duckdb.DuckDBPyConnection], T], *, within: float) -> T:
-        """Return what ``work`` makes of a connection; raise `QueryError` when that takes longer than ``within`` seconds."""
+    async def run(self, do: Callable[[duckdb.DuckDBPyConnection], T], *, within: float, work: Work | None = None) -> T:
+        """Return what ``do`` makes of a connection; raise `QueryError` when that takes longer than ``within`` seconds.
+
+        Cancelled, it interrupts what runs. ``work`` then knows how far it is.
+        """
         connection = await self._free.get()
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work, connection)
-        future.add_done_callback(lambda _: self._free.put_nowait(connection))
-        try:
-            done, _ = await asyncio.wait({future}, timeout=within)
-        except asyncio.CancelledError:
-            connection.interrupt()
-            raise
-        if not done:
-            connection.interrupt()
-            with contextlib.suppress(QueryError):
-                await future
-            raise QueryError(f"the answer took longer than {within:g} s: ask for less, or allow more time")
-        return future.result()
+        with (work or Work()).on(connection):
+            future = asyncio.get_running_loop().run_in_executor(self._threads, do, connection)
+            try:
+                done, _ = await asyncio.wait({future}, timeout=within)
+            except asyncio.CancelledError:
+                self._interrupt(connection, future)
+                raise
+            if done:
+                self._free.put_nowait(connection)
+                return future.result()
+            await asyncio.shield(self._interrupt(connection, future))
+        raise QueryError(f"the answer took longer than {within:g} s: ask for less, or allow more time")
 
-    def close(self) -> None:
+    def _interrupt(self, connection: duckdb.DuckDBPyConnection, future: asyncio.Future[Any]) -> asyncio.Task[None]:
+        """Interrupt what ``future`` does on ``connection``, which is free again afterwards; return the task that does so."""
+        task = asyncio.create_task(self._interrupting(connection, future))
+        self._interrupted.add(task)
+        task.add_done_callback(self._interrupted.discard)
+        return task
+
+    async def _interrupting(self, connection: duckdb.DuckDBPyConnection, future: asyncio.Future[Any]) -> None:
+        pause = _INTERRUPT_PAUSE
+        while not future.done():
+            # Between two statements nobody hears it, so it is said again, ever less often.
+            connection.interrupt()
+            await asyncio.wait({future}, timeout=pause)
+            pause *= 2
+        future.exception()  # nobody waits for it
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._threads, recover, connection, self._home)
+        finally:
+            self._free.put_nowait(connection)
+
+    async def close(self) -> None:
         """Wait for what is being read, which has been interrupted; the connections are their owner's."""
+        if self._interrupted:
+            await asyncio.wait(self._interrupted)
         self._threads.shutdown(cancel_futures=True)

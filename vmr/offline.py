@@ -6,14 +6,17 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import duckdb
 
 from vmr import asking, sql_guard
+from vmr.answers import fraction_done, recover, show_progress
 from vmr.errors import DataError, QueryError
 from vmr.past import Past
 from vmr.query import Answer, AsOf
+
+_INTERRUPT_PAUSE: Final = 0.05
 
 
 class OfflineReader:
@@ -30,6 +33,8 @@ class OfflineReader:
             raise DataError(f"read model {path} cannot be opened for reading: {error}") from error
         self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
         self._past = Past(self._connection)
+        self._interrupted = False
+        show_progress(self._connection)
         sql_guard.lock_down(self._connection)
 
     def sql(
@@ -40,20 +45,48 @@ class OfflineReader:
 
     def ask(self, name: str, params: Mapping[str, Any], *, timeout: float = 60.0, as_of: AsOf | None = None) -> Answer:
         """Return the answer of the question ``name``, as it was at ``as_of``; raise `QueryError` when there is none within ``timeout`` seconds."""
-        timer = threading.Timer(timeout, self._connection.interrupt)
+        late, done = threading.Event(), threading.Event()
+        timer = threading.Timer(timeout, self._stop, (late, done))
         timer.start()
         try:
-            if as_of is not None:
-                return asking.answer_past(self._past, self._connection, name, params, as_of)
-            return asking.answer(self._connection, name, params)
-        except QueryError as error:
-            if isinstance(error.__cause__, duckdb.InterruptException):
+            return self._answer(name, params, as_of)
+        except (QueryError, duckdb.InterruptException) as error:
+            if late.is_set():
                 raise QueryError(
                     f"the answer took longer than {timeout:g} s: ask for less, or allow more time"
                 ) from error
+            if isinstance(error, duckdb.Error):
+                raise QueryError(str(error)) from error
             raise
         finally:
+            done.set()
             timer.cancel()
+            timer.join()
+            if self._interrupted or late.is_set():
+                recover(self._connection, "record.main")
+                self._interrupted = False
+
+    def _answer(self, name: str, params: Mapping[str, Any], as_of: AsOf | None) -> Answer:
+        if as_of is not None:
+            return asking.answer_past(self._past, self._connection, name, params, as_of)
+        return asking.answer(self._connection, name, params)
+
+    def _stop(self, late: threading.Event, done: threading.Event) -> None:
+        late.set()
+        pause = _INTERRUPT_PAUSE
+        while not done.wait(pause):
+            # Between two statements nobody hears it, so it is said again, ever less often.
+            self.interrupt()
+            pause *= 2
+
+    def interrupt(self) -> None:
+        """Stop the statement that another thread waits for in `ask`, which then raises `QueryError`; between two statements nobody hears it."""
+        self._interrupted = True
+        self._connection.interrupt()
+
+    def progress(self) -> float | None:
+        """Return how far the statement that another thread waits for is, from 0 to 1, or None where DuckDB does not know."""
+        return fraction_done(self._connection)
 
     def close(self) -> None:
         """Close the file."""

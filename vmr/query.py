@@ -3,25 +3,19 @@
 A question goes to ``vmrq.<db>.<query>`` as JSON: ``{"after": 17, "params": {…}, "deadline": 5.0}``. ``after`` names the sequence
 that the answer must reflect (a writer sends its own last one and so reads its own writes). The answer is one message, or several
 when it does not fit in one; each is a `Reply` with its share of the rows and says in a header how many there are.
+
+Who sets ``signs`` hears from the service while it works, and so tells a long answer from a service that has died; who gives up tells
+the services, with the reply subject of the question as the message, on ``vmrq.<db>.cancel``. `vmr.query_client` does both.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
-import nats.errors
 
-from vmr.errors import DataError, LogUnavailableError, ProjectorBehindError, ProjectorMissingError, QueryError
-from vmr.subjects import query_subject
-
-if TYPE_CHECKING:
-    from nats.aio.client import Client
-    from nats.aio.msg import Msg
-    from nats.aio.subscription import Subscription
+from vmr.errors import DataError, QueryError
 
 AsOf: TypeAlias = int | str | datetime
 """A moment of the record: a sequence, a time (or its ISO form), or seconds from the start, such as ``start+30s``."""
@@ -30,6 +24,9 @@ PAST: Final = "past"
 """The query that answers any other as of a moment."""
 
 PARTS_HEADER: Final = "Vmr-Parts"
+PROGRESS_HEADER: Final = "Vmr-Progress"
+CANCEL: Final = "cancel"
+"""The subject on which who asked gives a question up."""
 ERROR_HEADER: Final = "Nats-Service-Error"
 CODE_HEADER: Final = "Nats-Service-Error-Code"
 BAD_REQUEST: Final = "400"
@@ -44,12 +41,14 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
         after: sequence that the answer must reflect; None for whatever the read model has.
         params: the query's named parameters.
         deadline: seconds that the service may wait for ``after``, and work on the answer.
+        signs: seconds between signs that the service is at work, with `PROGRESS_HEADER`; None for none, as plain requests want.
 
     """
 
     after: int | None = None
     params: dict[str, Any] = msgspec.field(default_factory=dict)
     deadline: float = 10.0
+    signs: float | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -124,81 +123,8 @@ def encode_answer(answer: Answer, limit: int) -> list[bytes]:
     ]
 
 
-async def ask(
-    client: Client,
-    db: str,
-    query: str,
-    params: Mapping[str, Any] | None = None,
-    *,
-    after: int | None = None,
-    timeout: float = 10.0,
-    as_of: AsOf | None = None,
-) -> Answer:
-    """Ask ``query`` of database ``db`` and return the answer, which reflects at least the sequence ``after``.
-
-    With ``as_of`` (a sequence, a time, or a text such as ``start+30s``) the answer is that of the moment; ``query`` may then be any of
-    the queries and questions, and ``sql``.
-
-    Raises `QueryError` when the service refuses it or has not reached ``after`` within ``timeout`` seconds,
-    `ProjectorMissingError` when nobody answers, `LogUnavailableError` when the answer does not come in time.
-    """
-    asked, given = query, dict(params or {})
-    if as_of is not None:
-        moment = as_of.isoformat() if isinstance(as_of, datetime) else as_of
-        asked, given = PAST, {"query": query, "as_of": moment, "params": given}
-    question = encode_question(Question(after=after, params=given, deadline=timeout))
-    try:
-        return await _request(client, query_subject(db, asked), query, question, timeout)
-    except nats.errors.Error as error:
-        raise LogUnavailableError(f"query {query!r}: no connection to the server: {error}; see `vmr status`") from error
-
-
-async def _request(client: Client, subject: str, query: str, question: bytes, seconds: float) -> Answer:
-    inbox = client.new_inbox()
-    subscription = await client.subscribe(inbox)
-    try:
-        await client.publish(subject, question, reply=inbox)
-        # The service keeps the deadline itself and says so; the second on top is for its words to arrive.
-        return await _gather(subscription, query, time.monotonic() + seconds + 1)
-    finally:
-        if not client.is_closed:
-            await subscription.unsubscribe()
-
-
-async def _gather(subscription: Subscription, query: str, until: float) -> Answer:
-    answer: Answer | None = None
-    expected, received = 1, 0
-    while answer is None or received < expected:
-        message = await _next(subscription, query, until)
-        received += 1
-        expected = _check(message, query)
-        part = _decode(message.data)
-        if answer is None:
-            answer = part
-        else:
-            answer.rows.extend(part.rows)
-    return answer
-
-
-async def _next(subscription: Subscription, query: str, until: float) -> Msg:
-    try:
-        return await subscription.next_msg(timeout=max(until - time.monotonic(), 0.001))
-    except TimeoutError as error:
-        raise LogUnavailableError(f"query {query!r}: no answer in time; see `vmr status`") from error
-
-
-def _check(message: Msg, query: str) -> int:
-    headers = message.headers or {}
-    if headers.get("Status") == "503":
-        raise ProjectorMissingError(f"query {query!r}: no projector answers; start it with `vmr up`")
-    if headers.get(CODE_HEADER) == NOT_YET:
-        raise ProjectorBehindError(f"query {query!r}: {headers.get(ERROR_HEADER, '')}; see `vmr status`")
-    if ERROR_HEADER in headers:
-        raise QueryError(f"query {query!r}: {headers[ERROR_HEADER]}")
-    return int(headers.get(PARTS_HEADER, "1"))
-
-
-def _decode(data: bytes) -> Answer:
+def decode_answer(data: bytes) -> Answer:
+    """Return the answer, or the part of one, in ``data``; raise `DataError` when it is none."""
     try:
         return _answers.decode(data)
     except msgspec.MsgspecError as error:

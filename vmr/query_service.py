@@ -7,27 +7,39 @@ has reached the sequence that the question names. Nothing is asked again and aga
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import duckdb
 import nats.errors
 import nats.micro
 import structlog
 
-from vmr.answers import Readers, Select, read
+from vmr.answers import Readers, Select, Work, read
 from vmr.cursor import CursorWatch
 from vmr.errors import QueryError
 from vmr.log import AsyncLog
 from vmr.projections import bind, load_queries
 from vmr.projector import collect_garbage_seldom, open_projector, run_projector
-from vmr.query import BAD_REQUEST, NOT_YET, PARTS_HEADER, Question, decode_question, encode_answer
+from vmr.query import (
+    BAD_REQUEST,
+    CANCEL,
+    NOT_YET,
+    PARTS_HEADER,
+    PROGRESS_HEADER,
+    Question,
+    decode_question,
+    encode_answer,
+)
 from vmr.settings import Settings
 from vmr.subjects import query_subject
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
     from nats.micro.request import Request
     from nats.micro.service import Service
 
@@ -40,8 +52,12 @@ _CACHED: Final = 16
 _LARGEST_CACHED: Final = 4 * 1024 * 1024
 _INTERNAL: Final = "500"
 _READERS: Final = 2
+_LEAST_SIGNS: Final = 0.1
 
-Parts = list[bytes]
+Parts: TypeAlias = list[bytes]
+Answerer: TypeAlias = Callable[[str, Question, Work], Awaitable[Parts]]
+"""Answers a question by the query's name; what it is told of as work says how far it is."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -74,7 +90,7 @@ class QueryService:
         """Stop serving; questions that are being answered are given up."""
         await self._endpoints.stop()
 
-    async def _answer(self, name: str, question: Question) -> Parts:
+    async def _answer(self, name: str, question: Question, doing: Work) -> Parts:
         within = await wait_for(self._watch, question)
         params = bind(self._queries[name], question.params)
         key = (name, repr(params).encode())
@@ -87,7 +103,7 @@ class QueryService:
             answer = read(connection, self._selects[name], params)
             return answer.sequence, encode_answer(answer, limit)
 
-        sequence, parts = await self._readers.run(work, within=within)
+        sequence, parts = await self._readers.run(work, within=within, work=doing)
         self._keep(key, sequence, parts)
         return parts
 
@@ -116,17 +132,21 @@ async def wait_for(watch: CursorWatch, question: Question) -> float:
 
 
 class Endpoints:
-    """A micro service whose endpoints answer side by side: one slow answer does not hold up the next question."""
+    """A micro service whose endpoints answer side by side: one slow answer does not hold up the next question.
+
+    Who waits for a long answer is told that it is being worked on, and may give it up.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._service: Service | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._cancels: Subscription | None = None
+        self._tasks: dict[asyncio.Task[None], str] = {}
 
-    async def start(
-        self, name: str, db: str, queries: dict[str, str], answer: Callable[[str, Question], Awaitable[Parts]]
-    ) -> None:
+    async def start(self, name: str, db: str, queries: dict[str, str], answer: Answerer) -> None:
         """Serve ``queries`` (name to description) of ``db`` with what ``answer`` returns for a name and a question."""
+        # Every service hears of what is given up, whichever of the queue group works on it.
+        self._cancels = await self._client.subscribe(query_subject(db, CANCEL), cb=self._cancel)
         service = await nats.micro.add_service(
             self._client, name=name, version=SERVICE_VERSION, metadata={"db": db}, queue_group=QUEUE_GROUP
         )
@@ -140,18 +160,21 @@ class Endpoints:
             )
         await self._client.flush()
 
-    def _handler(
-        self, query: str, answer: Callable[[str, Question], Awaitable[Parts]]
-    ) -> Callable[[Request], Awaitable[None]]:
+    def _handler(self, query: str, answer: Answerer) -> Callable[[Request], Awaitable[None]]:
         async def handle(request: Request) -> None:
             task = asyncio.create_task(_respond(request, query, answer))
-            self._tasks.add(task)
+            self._tasks[task] = _reply_subject(request)
             task.add_done_callback(self._finished)
 
         return handle
 
+    async def _cancel(self, message: Msg) -> None:
+        given_up = message.data.decode(errors="replace")
+        for task in [task for task, reply in self._tasks.items() if reply and reply == given_up]:
+            task.cancel()
+
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("a question could not be answered", error=repr(error))
 
@@ -163,12 +186,20 @@ class Endpoints:
             await asyncio.wait(self._tasks)
         if self._service is not None and not self._client.is_closed:
             await self._service.stop()
-        self._service = None
+        if self._cancels is not None and not self._client.is_closed:
+            await self._cancels.unsubscribe()
+        self._service = self._cancels = None
 
 
-async def _respond(request: Request, query: str, answer: Callable[[str, Question], Awaitable[Parts]]) -> None:
+def _reply_subject(request: Request) -> str:
+    # nats-py has no public name for it.
+    return request._msg.reply  # noqa: SLF001
+
+
+async def _respond(request: Request, query: str, answer: Answerer) -> None:
     try:
-        parts = await answer(query, decode_question(request.data))
+        question = decode_question(request.data)
+        parts = await _answered(request, query, question, answer)
         headers = {PARTS_HEADER: str(len(parts))} if len(parts) > 1 else None
         for part in parts:
             await request.respond(part, headers)
@@ -181,6 +212,27 @@ async def _respond(request: Request, query: str, answer: Callable[[str, Question
     except Exception as error:
         log.exception("a query failed", query=query)
         await _refuse(request, _INTERNAL, error)
+
+
+async def _answered(request: Request, query: str, question: Question, answer: Answerer) -> Parts:
+    """Return the answer; until it is there, give the signs of life that ``question`` asks for."""
+    work = Work()
+    if question.signs is None:
+        return await answer(query, question, work)
+    signs = asyncio.create_task(_give_signs(request, max(question.signs, _LEAST_SIGNS), work))
+    try:
+        return await answer(query, question, work)
+    finally:
+        signs.cancel()
+
+
+async def _give_signs(request: Request, seconds: float, work: Work) -> None:
+    # A lost connection has its own way of being noticed.
+    with contextlib.suppress(nats.errors.Error):
+        while True:
+            await asyncio.sleep(seconds)
+            done = work.progress()
+            await request.respond(b"", {PROGRESS_HEADER: "" if done is None else f"{done:.4f}"})
 
 
 async def _refuse(request: Request, code: str, error: Exception) -> None:
@@ -202,5 +254,5 @@ async def main(settings: Settings) -> None:
             await run_projector(source, projector, watch)
         finally:
             await service.stop()
-            readers.close()
+            await readers.close()
             projector.close()

@@ -14,7 +14,7 @@ import duckdb
 import structlog
 
 from vmr import asking
-from vmr.answers import Readers
+from vmr.answers import Readers, Work
 from vmr.cursor import CursorWatch
 from vmr.log import AsyncLog
 from vmr.past import Past
@@ -59,14 +59,14 @@ class SqlService:
         """Stop serving; statements that are running are interrupted."""
         await self._endpoints.stop()
 
-    async def _answer(self, name: str, question: Question) -> Parts:
+    async def _answer(self, name: str, question: Question, doing: Work) -> Parts:
         within = await wait_for(self._watch, question)
         limit = self._client.max_payload - _HEADERS_ROOM
 
         def work(connection: duckdb.DuckDBPyConnection) -> Parts:
             return encode_answer(self._read(connection, name, question.params), limit)
 
-        return await self._readers.run(work, within=within)
+        return await self._readers.run(work, within=within, work=doing)
 
     def _read(self, connection: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any]) -> Answer:
         if name != PAST:
@@ -81,9 +81,9 @@ async def main(settings: Settings) -> None:
     async with await AsyncLog.connect(settings, producer="sql") as source:
         projector = await open_projector(source, settings.database_dir / READ_MODEL)
         past = Past(projector.reader())
+        readers = Readers([projector.reader() for _ in range(_READERS)])
         projector.lock_down()
         watch = CursorWatch()
-        readers = Readers([projector.reader() for _ in range(_READERS)])
         service = SqlService(source.connection.client, settings.db, readers, watch, past)
         try:
             await service.start()
@@ -91,5 +91,5 @@ async def main(settings: Settings) -> None:
             await run_projector(source, projector, watch)
         finally:
             await service.stop()
-            readers.close()
+            await readers.close()
             projector.close()

@@ -13,7 +13,8 @@ from vmr import events
 from vmr.errors import LogUnavailableError, ProjectorBehindError, ProjectorMissingError, QueryError
 from vmr.log import AsyncLog
 from vmr.projections import load_queries
-from vmr.query import Question, ask, encode_question
+from vmr.query import Question, encode_question
+from vmr.query_client import ask
 from vmr.schedule import Entry
 from vmr.subjects import query_subject
 

@@ -25,7 +25,8 @@ from vmr.log._stream import open_stream, stream_info
 from vmr.log._verbs import Verbs
 from vmr.log._wire import Address
 from vmr.log._writer import Outgoing
-from vmr.query import Answer, AsOf, ask
+from vmr.query import Answer, AsOf
+from vmr.query_client import QueryProgress, ask
 from vmr.schedule import Entry, ObjectRef
 from vmr.settings import Settings, load_settings
 from vmr.subjects import stream_name
@@ -213,15 +214,27 @@ class AsyncLog(Verbs):
         after: int | None = None,
         timeout: float = 10.0,
         as_of: AsOf | None = None,
+        progress: QueryProgress | None = None,
     ) -> Answer:
         """Ask the read model; the answer reflects at least sequence ``after`` (default: this log's own last one).
 
-        With ``as_of`` (a sequence, a time, or a text such as ``start+30s``) it is the answer of that moment.
+        With ``as_of`` (a sequence, a time, or a text such as ``start+30s``) it is the answer of that moment. ``progress`` is told, on
+        this loop, how far a long answer is: from 0 to 1, or None where that cannot be said. Cancelled, it is given up by the service too;
+        a service that dies over it is replaced by another one that is there.
         Raises `ProjectorMissingError` when nobody answers, `ProjectorBehindError` when ``timeout`` (seconds) is over before the read model
         has come so far, and `QueryError` when the query is refused.
         """
         after = self.last_published or None if after is None else after
-        return await ask(self._connection.client, self.db, name, params, after=after, timeout=timeout, as_of=as_of)
+        return await ask(
+            self._connection.client,
+            self.db,
+            name,
+            params,
+            after=after,
+            timeout=timeout,
+            as_of=as_of,
+            progress=progress,
+        )
 
 
 def _who() -> str:

@@ -24,6 +24,7 @@ from vmr.events import AgentAddress, Event, KnownBody, Recorded, VmAdded
 from vmr.log._async import AsyncLog
 from vmr.log._verbs import DEFAULT_STORE, Scope
 from vmr.query import Answer, AsOf
+from vmr.query_client import QueryProgress
 from vmr.schedule import Entry, ObjectRef
 from vmr.settings import Settings
 
@@ -223,9 +224,15 @@ class Log:
         after: int | None = None,
         timeout: float = 10.0,
         as_of: AsOf | None = None,
+        progress: QueryProgress | None = None,
     ) -> Answer:
-        """Ask the read model; the answer reflects at least this log's own last event. See `AsyncLog.query`."""
-        return self._runner.run(self._log.query(name, params, after=after, timeout=timeout, as_of=as_of))
+        """Ask the read model; the answer reflects at least this log's own last event. See `AsyncLog.query`.
+
+        ``progress`` is called in the thread of the connection.
+        """
+        return self._runner.run(
+            self._log.query(name, params, after=after, timeout=timeout, as_of=as_of, progress=progress)
+        )
 
     def add_vm(
         self,
