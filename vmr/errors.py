@@ -17,6 +17,9 @@
     │       └── ProjectorBehindError        the projector has not come to the asked sequence in time
     ├── PublishError                        an event was not acknowledged within the bounds
     ├── DataError                           something stored does not decode or does not match its hash
+    │   ├── NotAnArchiveError               a file that is no archive of vmr's
+    │   ├── DamagedArchiveError             an archive that is cut off, or whose parts do not match its manifest
+    │   └── NewerArchiveError               an archive of a format that this version does not know
     └── GuestError                          a guest, or its agent, did not do what was asked
         ├── AgentError                      the agent answered with an error
         ├── AgentTimeoutError (TimeoutError)    no answer in time; the command may still run
@@ -87,6 +90,18 @@ class PublishError(VmrError):
 
 class DataError(VmrError):
     """Something stored does not decode, or does not match its hash."""
+
+
+class NotAnArchiveError(DataError):
+    """A file is no archive of vmr's."""
+
+
+class DamagedArchiveError(DataError):
+    """An archive is cut off, or something in it does not match its manifest: `vmr archive verify` says what is whole."""
+
+
+class NewerArchiveError(DataError):
+    """An archive has a format that this version of vmr does not know."""
 
 
 class GuestError(VmrError):
