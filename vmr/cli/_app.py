@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vmr import __version__
-from vmr.cli import ask, experiment, files, handler, log, run, schedule, server, sql, vm, vm_control
+from vmr.cli import ask, compare, experiment, export, files, handler, log, run, schedule, server, sql, vm, vm_control
 from vmr.cli.context import State
 from vmr.cli.output import print_error
 from vmr.errors import InvalidInputError, VmrError
@@ -41,6 +41,9 @@ app.command("end")(experiment.end)
 app.command("log")(log.log)
 app.command("ask", context_settings=ask.EXTRA)(ask.ask)
 app.command("sql")(sql.sql)
+app.command("compare")(compare.compare)
+app.command("export")(export.export)
+app.add_typer(export.import_app, name="import")
 app.command("handler")(handler.handler)
 app.command("service")(handler.service)
 
