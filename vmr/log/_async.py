@@ -16,7 +16,7 @@ from vmr.errors import LogUnavailableError
 from vmr.eventlog import Fence
 from vmr.events import Event, KnownBody, Recorded, new_event
 from vmr.log._connection import Connection
-from vmr.log._events import to_message, to_messages, to_recorded
+from vmr.log._events import copy_of, to_message, to_messages, to_recorded
 from vmr.log._feed import Feed
 from vmr.log._objects import ObjectStore, Progress
 from vmr.log._power import power_safe
@@ -130,6 +130,13 @@ class AsyncLog(Verbs):
     async def publish_events(self, events: Iterable[Event]) -> list[int]:
         """Record whole events, with the ids, times and producers they have. An id that is there already is not stored again."""
         return await self._publish([to_message(self.db, event) for event in events])
+
+    async def publish_recorded(self, records: Iterable[Recorded]) -> list[int]:
+        """Record, byte for byte and in this order, what another log held; the subjects become this database's.
+
+        Sent again, it is not stored again; an id that came twice in the other log is stored twice here.
+        """
+        return await self._publish([copy_of(self.db, record) for record in records])
 
     async def publish_expecting(self, body: KnownBody, last_subject_sequence: int) -> int:
         """Record ``body`` if ``last_subject_sequence`` is the last sequence on its subject (0: none); return its sequence.

@@ -14,6 +14,7 @@ from vmr.eventlog import Fence
 from vmr.events import Event, KnownBody, Recorded, Unknown, decode, encode, new_event, subject_of
 from vmr.log._feed import Raw
 from vmr.log._writer import Outgoing
+from vmr.subjects import ROOT, check_database
 
 _log = structlog.get_logger(__name__)
 UNREADABLE = "unreadable"
@@ -34,6 +35,19 @@ def to_messages(db: str, producer: str, bodies: Iterable[KnownBody], *, fence: F
     return [to_message(db, new_event(body, producer=producer), fence=fence) for body in bodies]
 
 
+def copy_of(db: str, record: Recorded) -> Outgoing:
+    """Return the message that says in database ``db`` what ``record`` says, byte for byte; raise `InvalidInputError` for another's."""
+    root, _, rest = record.subject.partition(".")
+    _, _, place = rest.partition(".")
+    if root != ROOT or not all(place.split(".")):
+        raise InvalidInputError(
+            f"event {record.sequence} is on subject {record.subject[:200]!r}, which is none of vmr's"
+        )
+    # The sequence makes the message's id one of its own: a log may hold an event twice, and so does its copy.
+    identity = f"{record.event.id}+{record.sequence}"
+    return Outgoing(f"{ROOT}.{check_database(db)}.{place}", record.data or encode(record.event), identity)
+
+
 def to_recorded(raw: Raw) -> Recorded:
     """Return the event in ``raw``. What is no event becomes an `Unknown` of type ``unreadable`` that keeps the bytes."""
     try:
@@ -41,6 +55,11 @@ def to_recorded(raw: Raw) -> Recorded:
     except DataError as error:
         event = _unreadable(raw, str(error))
     return Recorded(sequence=raw.sequence, stored=raw.stored, subject=raw.subject, event=event, data=raw.data)
+
+
+def recorded_of(sequence: int, stored: int, subject: str, data: bytes) -> Recorded:
+    """Return the event in the message ``data`` as the log holds it, wherever the message was kept; ``stored`` is in nanoseconds."""
+    return to_recorded(Raw(sequence, stored, subject, data, 0))
 
 
 def _unreadable(raw: Raw, reason: str) -> Event:

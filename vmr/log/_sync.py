@@ -178,6 +178,10 @@ class Log:
         """Record whole events; see `AsyncLog.publish_events`."""
         return self._runner.run(self._log.publish_events(list(events)))
 
+    def publish_recorded(self, records: Iterable[Recorded]) -> list[int]:
+        """Record what another log held; see `AsyncLog.publish_recorded`."""
+        return self._runner.run(self._log.publish_recorded(list(records)))
+
     def publish_expecting(self, body: KnownBody, last_subject_sequence: int) -> int:
         """Record ``body`` if that is the last sequence on its subject; see `AsyncLog.publish_expecting`."""
         return self._runner.run(self._log.publish_expecting(body, last_subject_sequence))

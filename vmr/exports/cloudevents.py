@@ -1,0 +1,205 @@
+"""Events as CloudEvents 1.0: one JSON object per line (structured mode), and back without loss.
+
+An event's own fields are CloudEvents' attributes where there is one for it, and extension attributes where there is none; its body is
+the ``data``::
+
+    {"specversion": "1.0", "id": "019…", "source": "vmr:/prod/handler%40lab1", "type": "vm.added", "subject": "vmr.prod.vm.a1b2.added",
+     "time": "2026-01-31T12:00:00.123456Z", "datacontenttype": "application/json", "sequence": "00000000000000000117",
+     "vmrstored": "2026-01-31T12:00:00.124000789Z", "vmrproducer": "handler@lab1", "vmrversion": 1, "data": {"type": "vm.added", …}}
+
+A message of the log that would not come back byte for byte from that (it is no JSON, or JSON that vmr would write otherwise) is in
+``data_base64`` as a whole, with the attribute ``vmrmessage``. ``sequence`` is as the extension of this name defines it: in order as text.
+
+Objects (the content of files and of very large schedules) are not events: the export refers to them by their hash, as the log does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import quote
+
+import duckdb
+import msgspec
+
+from vmr.errors import InvalidInputError
+from vmr.events import Recorded, encode
+from vmr.exports.events import count_of, events_of
+from vmr.exports.target import Tell
+from vmr.log import recorded_of
+
+# What CloudEvents' type String excludes: control characters, noncharacters, surrogates.
+_NO_STRING: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef]|[\ufffe\uffff\U0001fffe\U0001ffff]")
+_DIGITS: Final = 20
+_STEP: Final = 1000
+_INT32: Final = 2**31
+_SECOND: Final = 1_000_000_000
+_STAMP: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of the log, in the order in which vmr writes its fields."""
+
+    id: str
+    time: str
+    producer: str
+    version: int = 1
+    body: msgspec.Raw
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A CloudEvent, with the attributes that vmr gives it; others are passed over."""
+
+    specversion: Literal["1.0"]
+    id: str
+    source: str = ""
+    type: str = ""
+    subject: str
+    time: str | None = None
+    datacontenttype: str = ""
+    sequence: str
+    vmrstored: str
+    vmrproducer: str | None = None
+    vmrversion: int | None = None
+    vmrmessage: bool = False
+    vmrsubject: bytes | None = None
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    data_base64: bytes | msgspec.UnsetType = msgspec.UNSET
+
+
+_messages: Final = msgspec.json.Decoder(_Message)
+_lines: Final = msgspec.json.Decoder(_Line)
+_encoder: Final = msgspec.json.Encoder()
+
+
+def to_line(recorded: Recorded) -> bytes:
+    """Return ``recorded`` as a CloudEvent, one line of JSON with its end.
+
+    What it holds byte for byte is ``recorded.data``; where that is empty, the event as vmr writes it.
+    """
+    data = recorded.data or encode(recorded.event)
+    message = _plain(data)
+    event = recorded.event
+    line = _Line(
+        specversion="1.0",
+        id=_text(event.id) or f"sequence-{recorded.sequence}",
+        source=f"vmr:/{_database(recorded.subject)}/{quote(event.producer, safe='')}",
+        type=_text(event.type) or "unknown",
+        subject=_text(recorded.subject),
+        time=_time(event.time) if message is None else message.time,
+        datacontenttype="application/octet-stream" if message is None else "application/json",
+        sequence=f"{recorded.sequence:0{_DIGITS}}",
+        vmrstored=_stamp(recorded.stored),
+        vmrproducer=None if message is None else message.producer,
+        vmrversion=None if message is None else message.version,
+        vmrmessage=message is None,
+        vmrsubject=recorded.subject.encode() if _NO_STRING.search(recorded.subject) else None,
+        data=msgspec.UNSET if message is None else message.body,
+        data_base64=data if message is None else msgspec.UNSET,
+    )
+    return _encoder.encode(line) + b"\n"
+
+
+def _plain(data: bytes) -> _Message | None:
+    """Return the parts of the message ``data`` if they are fit for attributes and say it byte for byte, else None."""
+    try:
+        message = _messages.decode(data)
+        msgspec.json.decode(message.body)
+        moment = msgspec.convert(message.time, datetime)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    texts = (message.id, message.time, message.producer)
+    fit = (
+        message.id and moment.tzinfo and -_INT32 <= message.version < _INT32 and not any(map(_NO_STRING.search, texts))
+    )
+    same = _encoder.encode(message) == data and b"\n" not in data and b"\r" not in data
+    return message if fit and same else None
+
+
+def _text(text: str) -> str:
+    return _NO_STRING.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _time(moment: datetime) -> str | None:
+    try:
+        return (
+            (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat().replace("+00:00", "Z")
+        )
+    except OverflowError:
+        return None  # at the edge of the calendar; the message has it, and the attribute is optional
+
+
+def _database(subject: str) -> str:
+    return quote(subject.split(".")[1] if "." in subject else "", safe="")
+
+
+def _stamp(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, _SECOND)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+
+
+def _nanoseconds(stamp: str) -> int:
+    match = _STAMP.fullmatch(stamp)
+    if match is None:
+        raise ValueError(f"vmrstored {stamp[:40]!r} is no UTC time such as 2026-01-31T12:00:00.123456789Z")
+    return int(datetime.fromisoformat(f"{match[1]}+00:00").timestamp()) * _SECOND + int((match[2] or "").ljust(9, "0"))
+
+
+def write(record: duckdb.DuckDBPyConnection, part: Path, tell: Tell) -> str:
+    """Write the events of the run that ``record`` has attached to ``part`` (see `vmr.exports.export`)."""
+    of = count_of(record)
+    with part.open("wb") as file:
+        for done, recorded in enumerate(events_of(record), 1):
+            file.write(to_line(recorded))
+            if done % _STEP == 0 or done == of:
+                tell(done, of)
+    return f"{of:,} events"
+
+
+def read(lines: Iterable[bytes], place: str = "CloudEvents") -> Iterator[Recorded]:
+    """Yield the events that ``lines`` (see `to_line`) hold, as the log held them; empty lines are passed over.
+
+    Raises `InvalidInputError`, with ``place`` and the number of the line, for a line that is no event of vmr's, and where one is missing
+    or twice: sequences go up by one.
+    """
+    before: int | None = None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            recorded = _recorded(_lines.decode(line))
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise InvalidInputError(f"{place}, line {number}: not an event that vmr has exported: {error}") from error
+        if before is not None and recorded.sequence != before + 1:
+            raise InvalidInputError(
+                f"{place}, line {number}: event {recorded.sequence} comes after {before}: lines are missing or out of order"
+            )
+        before = recorded.sequence
+        yield recorded
+
+
+def _recorded(line: _Line) -> Recorded:
+    if not line.sequence.isascii() or not line.sequence.isdecimal():
+        raise ValueError(f"sequence {line.sequence[:40]!r} is no number")
+    subject = line.subject if line.vmrsubject is None else line.vmrsubject.decode()
+    return recorded_of(int(line.sequence), _nanoseconds(line.vmrstored), subject, _data(line))
+
+
+def _data(line: _Line) -> bytes:
+    if line.vmrmessage:
+        if isinstance(line.data_base64, msgspec.UnsetType):
+            raise ValueError("vmrmessage is true, and data_base64 is missing")
+        return line.data_base64
+    if (
+        isinstance(line.data, msgspec.UnsetType)
+        or line.time is None
+        or line.vmrproducer is None
+        or line.vmrversion is None
+    ):
+        raise ValueError("one of the attributes time, vmrproducer, vmrversion and data is missing")
+    return _encoder.encode(
+        _Message(id=line.id, time=line.time, producer=line.vmrproducer, version=line.vmrversion, body=line.data)
+    )

@@ -1,0 +1,85 @@
+"""One run, exported: to a file or folder that is whole when it is there under its name.
+
+Every format has a module of its name beside this one, which reads a read model whose current run is the run in question and streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+from pathlib import Path
+from typing import Protocol
+
+import duckdb
+
+from vmr.errors import InvalidInputError, ServerNotFoundError
+from vmr.exports import FORMATS
+from vmr.exports.target import Tell, check, writing
+from vmr.log import connect_async
+from vmr.record import connect, open_run, run_of
+from vmr.settings import Settings
+
+
+class Exporter(Protocol):
+    """A module that writes one format."""
+
+    def write(self, record: duckdb.DuckDBPyConnection, part: Path, tell: Tell) -> str:
+        """Write the run that ``record`` (see `vmr.record.connect`) holds to ``part``; return what was written, for people."""
+        ...
+
+
+def export_run(
+    form: str, source: str | None, settings: Settings, path: Path, *, force: bool = False, tell: Tell | None = None
+) -> str:
+    """Write the run that ``source`` names (see `vmr.record.open_run`) to ``path`` in the format ``form`` (see `FORMATS`).
+
+    What is at ``path`` already is replaced only with ``force``. ``tell`` is told of the progress. Returns what was written, for people.
+    Raises `InvalidInputError` for an unknown format and where ``path`` is taken or cannot be written, and as `open_run` does; ``path``
+    is then as it was before.
+    """
+    _exporter(form)
+    check(path, force=force)
+    tell = tell or _nobody
+    if form == "cloudevents" and not _is_file(source):
+        # The log has the messages themselves; without a server, what is on disk has the events.
+        with contextlib.suppress(ServerNotFoundError), writing(path, force=force) as part:
+            return asyncio.run(_events_of_log(source, settings, part, tell))
+    with open_run(source, settings, tell=tell) as record:
+        return export(form, record, path, force=force, tell=tell)
+
+
+def export(form: str, record: Path, path: Path, *, force: bool = False, tell: Tell | None = None) -> str:
+    """Write the run in the read model's file ``record`` to ``path`` in the format ``form``; otherwise as `export_run`."""
+    exporter = _exporter(form)
+    with contextlib.closing(connect(record)) as connection, writing(path, force=force) as part:
+        return exporter.write(connection, part, tell or _nobody)
+
+
+def _exporter(form: str) -> Exporter:
+    if form not in FORMATS:
+        raise InvalidInputError(f"no format {form!r}; there are: {', '.join(FORMATS)}")
+    # A format's libraries take long to load, and the others do without them.
+    module: Exporter = importlib.import_module(f"vmr.exports.{form}")
+    return module
+
+
+def _is_file(source: str | None) -> bool:
+    return source is not None and (Path(source).is_file() or Path(source.rpartition("#")[0]).is_file())
+
+
+async def _events_of_log(source: str | None, settings: Settings, part: Path, tell: Tell) -> str:
+    from vmr.exports.cloudevents import to_line  # noqa: PLC0415 - as above
+
+    async with connect_async(settings=settings, create=False) as log:
+        run = await run_of(log, source)
+        of = run.last_seq - run.first_seq + 1
+        with part.open("wb") as file:
+            async for batch in log.read(start=run.first_seq, stop=run.last_seq):
+                await asyncio.to_thread(file.writelines, map(to_line, batch))
+                tell(batch[-1].sequence - run.first_seq + 1, of)
+    return f"{of:,} events"
+
+
+def _nobody(done: int, of: int) -> None:
+    """Be told, and do nothing."""

@@ -1,0 +1,78 @@
+"""Where an export is written: beside its place first, and into its place when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from vmr.errors import InvalidInputError
+
+Tell = Callable[[int, int], None]
+"""Is told how many steps (events, tables, slices) are done, of how many."""
+
+MARK: Final = "tables.json"
+"""A folder that holds a file of this name is an export, and may be replaced by another."""
+
+_FULL: Final = (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException, duckdb.OutOfMemoryException)
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, force: bool) -> Iterator[Path]:
+    """Yield where to write what becomes the file or folder ``path`` when the block ends well; nothing stays when it does not.
+
+    Raises `InvalidInputError` when ``path`` is taken and not to be replaced (``force``), and when it cannot be written.
+    """
+    check(path, force=force)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".part") as beside:
+            part = Path(beside) / path.name
+            yield part
+            _sync(part)
+            _replace(part, path, Path(beside))
+    except (OSError, *_FULL) as error:
+        raise InvalidInputError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
+def check(path: Path, *, force: bool) -> None:
+    """Raise `InvalidInputError` when ``path`` cannot be written, or is taken and not to be replaced (``force``)."""
+    if path.name in {"", ".."}:
+        raise InvalidInputError(f"{path} is no name of a file: give the file that is to be written")
+    if not path.absolute().parent.is_dir():
+        raise InvalidInputError(f"{path}: there is no folder {path.parent}")
+    if not os.path.lexists(path):
+        return
+    if not force:
+        raise InvalidInputError(f"{path} is there already; give another name, or --force to replace it")
+    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        raise InvalidInputError(f"{path} is no regular file, and is not replaced; give another name")
+    if path.is_dir() and any(path.iterdir()) and not (path / MARK).is_file():
+        raise InvalidInputError(f"{path} is a folder that is no export, and is not replaced; give another name")
+
+
+def _replace(part: Path, path: Path, beside: Path) -> None:
+    """Put ``part`` into the place of ``path``: a file at once; a folder when the old one has stepped aside."""
+    if path.is_dir() or (part.is_dir() and path.exists()):
+        path.rename(beside / "replaced")
+    part.replace(path)
+
+
+def _sync(part: Path) -> None:
+    """See to it that what is written is on disk: a full one may say so only now."""
+    for path in [part, *part.rglob("*")] if part.is_dir() else [part]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
