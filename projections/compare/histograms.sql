@@ -23,8 +23,8 @@ counted AS (
     WHERE duration_a > 0 AND duration_b > 0
     GROUP BY ALL
 ),
-ranges AS (
-    SELECT measure, unnest(generate_series(min(place), max(place)))::INTEGER AS place FROM counted GROUP BY measure
+ranges AS ( -- with an empty one at each end: where nothing is, is part of the picture
+    SELECT measure, unnest(generate_series(min(place) - 1, max(place) + 1))::INTEGER AS place FROM counted GROUP BY measure
 )
 SELECT
     r.measure,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
-Form: TypeAlias = Literal["", "count", "seconds", "ratio"]
-"""How a value is written: as it is, or as a number of this kind."""
+Form: TypeAlias = Literal["", "count", "seconds", "ratio", "side", "time"]
+"""How a value is written: as it is, as a number of this kind, as A or B, or as a time."""
 Column: TypeAlias = tuple[str, str, Form]
 """Title, name in the row, form."""
 
 _WHO: Final[tuple[Column, ...]] = (("VM", "vm", ""), ("entry", "entry", ""), ("attempt", "nth", "count"))
 
 COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
-    "vms_only_in_one": (("only in", "run", ""), ("VM", "vm", ""), ("executions", "executions", "count")),
+    "vms_only_in_one": (("only in", "run", "side"), ("VM", "vm", ""), ("executions", "executions", "count")),
     "entries_only_in_one": (
-        ("only in", "run", ""),
+        ("only in", "run", "side"),
         *_WHO,
         ("status", "status", ""),
         ("exit code", "exit_code", ""),
@@ -56,8 +56,8 @@ FACTS: Final[tuple[Column, ...]] = (
     ("run", "run", ""),
     ("experiment", "name", ""),
     ("guests", "guests", ""),
-    ("begun", "begun", ""),
-    ("started", "start_time", ""),
+    ("begun", "begun", "time"),
+    ("started", "start_time", "time"),
     ("seconds to the start", "seconds_to_start", "seconds"),
     ("seconds in all", "seconds", "seconds"),
     ("end", "end_reason", ""),
@@ -80,4 +80,8 @@ def text(value: Any, form: Form = "") -> str:
         return f"{value:.3g}"
     if form == "seconds":
         return f"{value:,.3f}"
+    if form == "side":
+        return str(value).upper()
+    if form == "time":
+        return f"{str(value)[:19].replace('T', ' ')} UTC"
     return str(value)
