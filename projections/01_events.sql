@@ -50,7 +50,7 @@ CREATE TABLE events (
     start_buffer   DOUBLE,
     guests         VARCHAR,
     failed_vms     VARCHAR,
-    body           JSON        NOT NULL
+    body           JSON        NOT NULL USING COMPRESSION zstd
 );
 COMMENT ON TABLE events IS 'Every event of the log, one row each, with the fields that people filter on as columns';
 COMMENT ON COLUMN events.seq IS 'Sequence: the place of the event in the log, from 1';

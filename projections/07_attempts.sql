@@ -44,6 +44,16 @@ ON a.run = b.run AND a.server_uuid = b.server_uuid AND a.entry = b.entry AND a.a
 WHEN MATCHED THEN UPDATE SET start = coalesce(a.start, b.start), finish = coalesce(a.finish, b.finish)
 WHEN NOT MATCHED THEN INSERT VALUES (b.run, b.server_uuid, b.entry, b.attempt, b.start, b.finish);
 
+-- section: as of
+-- The first start and the first end count, so that neither is ever replaced: what came later was not there yet.
+CREATE VIEW attempt AS
+SELECT
+    run, server_uuid, entry, attempt,
+    CASE WHEN start.seq <= $sequence THEN start END AS start,
+    CASE WHEN finish.seq <= $sequence THEN finish END AS finish
+FROM $present.attempt
+WHERE start.seq <= $sequence OR finish.seq <= $sequence;
+
 -- section: views
 CREATE VIEW all_attempts AS
 SELECT

@@ -37,6 +37,9 @@ FROM batch
 WHERE type = 'vm.output_captured' AND attempt IS NOT NULL AND first_byte IS NOT NULL
 ORDER BY seq;
 
+-- section: as of
+CREATE VIEW output_chunk AS SELECT * FROM $present.output_chunk WHERE seq <= $sequence;
+
 -- section: views
 CREATE VIEW all_output AS
 SELECT

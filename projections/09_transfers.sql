@@ -31,6 +31,9 @@ FROM batch
 WHERE type = 'vm.file_transferred'
 ORDER BY seq;
 
+-- section: as of
+CREATE VIEW transfer AS SELECT * FROM $present.transfer WHERE seq <= $sequence;
+
 -- section: views
 CREATE VIEW transfers AS
 SELECT

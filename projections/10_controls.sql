@@ -27,6 +27,9 @@ FROM batch
 WHERE type IN ('experiment.paused', 'experiment.resumed', 'vm.paused', 'vm.resumed')
 ORDER BY seq;
 
+-- section: as of
+CREATE VIEW control AS SELECT * FROM $present.control WHERE seq <= $sequence;
+
 -- section: views
 CREATE VIEW controls AS
 SELECT c.run, c.time, c.action, vm.added.server_name AS server_name, c.duration, c.producer, c.server_uuid, c.seq

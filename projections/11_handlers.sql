@@ -29,6 +29,9 @@ FROM batch
 WHERE type IN ('vm.handler_attached', 'vm.handler_detached')
 ORDER BY seq;
 
+-- section: as of
+CREATE VIEW handler_change AS SELECT * FROM $present.handler_change WHERE seq <= $sequence;
+
 -- section: views
 CREATE VIEW handler_history AS
 SELECT

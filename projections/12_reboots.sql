@@ -25,6 +25,9 @@ FROM batch
 WHERE type = 'vm.rebooted'
 ORDER BY seq;
 
+-- section: as of
+CREATE VIEW reboot AS SELECT * FROM $present.reboot WHERE seq <= $sequence;
+
 -- section: views
 CREATE VIEW reboots AS
 SELECT r.run, vm.added.server_name AS server_name, r.time, r.entries, r.boot_id, r.server_uuid, r.seq

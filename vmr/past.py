@@ -2,7 +2,9 @@
 
 Beside the read model of now lies a database in memory with one schema per sequence that was asked for. Its ``events`` are a view
 of the events up to there; everything else is folded from them by the SQL of `projections`, so that it cannot be anything but what
-a read model that has seen no more would hold. A projection is folded when a statement speaks of something of it, not before.
+a read model that has seen no more would hold. Tables that tell themselves what they were (``as of`` in their projection's file)
+are views of the present ones: what grows with the log is neither folded nor copied for a moment. A projection is made when a
+statement speaks of something of it, not before, and only events of the types that it folds are looked at.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ import re
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
+from string import Template
 from typing import Final
 
 import duckdb
 
 from vmr.errors import QueryError
-from vmr.projections import Projection, load_projections
-from vmr.read_model import fold, made_by
+from vmr.projections import Fold, Projection, load_projections
+from vmr.read_model import fold, is_installed, made_by
 
 _DATABASE: Final = "vmr_past"
 _BATCH: Final = """
@@ -27,6 +30,7 @@ WHERE seq BETWEEN getvariable('batch_first') AND getvariable('batch_last')
 """
 _KEPT: Final = 4
 _STEP: Final = 1_000_000
+_MOMENTS_OF_TYPES: Final = "SELECT DISTINCT type, (seq - 1) // ? FROM events WHERE type IN (SELECT unnest(?))"
 _VIEW: Final = re.compile(r"CREATE VIEW \w+ AS\s(.*)", re.DOTALL)
 _NO_NAME: Final = re.compile(r"--[^\n]*|'[^']*'")
 _WORD: Final = re.compile(r"\w+")
@@ -87,7 +91,7 @@ class Past:
                 if sequence not in self._folded:
                     self._make(connection, sequence)
                 connection.execute(f"USE {_DATABASE}.{_schema(sequence)}")
-                self._fold(connection, needed - folded, sequence)
+                self._fill(connection, needed - folded, sequence)
                 connection.execute("COMMIT")
             except BaseException:
                 connection.execute("ROLLBACK")
@@ -112,11 +116,34 @@ class Past:
         for projection in self._projections:
             connection.execute(f"{projection.table}\n{projection.views}")
 
-    def _fold(self, connection: duckdb.DuckDBPyConnection, names: set[str], sequence: int) -> None:
-        folds = [one for projection in self._projections if projection.name in names for one in projection.folds]
+    def _fill(self, connection: duckdb.DuckDBPyConnection, names: set[str], sequence: int) -> None:
+        """Make the tables of the projections ``names`` what they were."""
+        folds: list[Fold] = []
+        for projection in (one for one in self._projections if one.name in names):
+            if projection.as_of and is_installed(connection, self._home, projection):
+                self._look_back(connection, projection, sequence)
+            else:
+                folds += projection.folds
+        if folds:
+            self._fold(connection, folds, sequence)
+
+    def _look_back(self, connection: duckdb.DuckDBPyConnection, projection: Projection, sequence: int) -> None:
+        for kind, name in made_by(projection):
+            if kind == "TABLE":
+                connection.execute(f"DROP TABLE {name}")
+        present = f'"{self._home}".main'
+        connection.execute(Template(projection.as_of).substitute(present=present, sequence=sequence))
+
+    def _fold(self, connection: duckdb.DuckDBPyConnection, folds: Sequence[Fold], sequence: int) -> None:
+        """Run ``folds`` over the events up to ``sequence``, leaving out where there is none of their types."""
+        types = sorted(set[str]().union(*(one.events for one in folds)))
+        found: dict[int, set[str]] = {}
+        for type_, step in connection.execute(_MOMENTS_OF_TYPES, [_STEP, types]).fetchall():
+            found.setdefault(step, set()).add(type_)
         connection.execute(_BATCH)
-        for first in range(1, sequence + 1, _STEP):
-            fold(connection, folds, first, min(sequence, first + _STEP - 1))
+        for step, occurring in sorted(found.items()):
+            due = [one for one in folds if not occurring.isdisjoint(one.events)]
+            fold(connection, due, step * _STEP + 1, min(sequence, (step + 1) * _STEP))
         connection.execute("DROP VIEW batch")
 
     def _forget(self, connection: duckdb.DuckDBPyConnection) -> None:

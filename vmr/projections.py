@@ -14,10 +14,17 @@ A projection's file is SQL in sections, each introduced by a comment::
     -- section: views
     CREATE VIEW transfers AS …; COMMENT ON …;
 
+    -- section: as of
+    CREATE VIEW transfer AS SELECT * FROM $present.transfer WHERE seq <= $sequence;
+
 A fold runs when events of the types that it names are in the batch; ``batch`` is the range of the table ``events`` that is being
 folded, with events of all types. It must not look at other types: when they come alone, it does not run. There may be several
 folds, which run in their order in the file; the other sections may be missing. Files are used in the order of their names, so
 that a view may use what an earlier file made.
+
+``as of`` says what the tables were after the event ``$sequence``, by the rows that they have now (``$present.NAME``), as views: for
+tables whose rows tell by their sequences what was not yet so. It must give what folding the events up to there gives, and spares
+doing that; without it, they are folded for every moment that is asked for.
 
 A query's file is one SELECT with named parameters, introduced by what it answers and what its parameters are::
 
@@ -47,7 +54,7 @@ _HEADER: Final = re.compile(r"--\s*(projection|section):\s*(.*?)\s*$")
 _PARAMETER: Final = re.compile(r"--\s*parameter\s+([a-z][a-z0-9_]*):\s*(.+?)\s*$")
 _USED: Final = re.compile(r"\$([a-z][a-z0-9_]*)")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
-_SECTIONS: Final = ("table", "fold on EVENT, EVENT…", "views")
+_SECTIONS: Final = ("table", "fold on EVENT, EVENT…", "as of", "views")
 
 
 class Fold(msgspec.Struct, frozen=True):
@@ -65,6 +72,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
         description: what it holds, from the file's header.
         table: SQL that makes its tables.
         folds: what brings the tables up to date, in order.
+        as_of: SQL that makes views, with the names of its tables, of what they were after the event ``$sequence``; may be empty.
         views: SQL that makes its views.
         hash: SHA-256 of the file's text: a read model folded from another text is out of date.
 
@@ -74,6 +82,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     table: str
     folds: tuple[Fold, ...]
+    as_of: str
     views: str
     hash: str
 
@@ -123,6 +132,7 @@ def parse_projection(text: str, place: str) -> Projection:
         description=" ".join(prose).strip(),
         table=_sql(sections, "table"),
         folds=tuple(Fold(_events(title), _sql(sections, title)) for title in sections if title.startswith("fold on ")),
+        as_of=_sql(sections, "as of"),
         views=_sql(sections, "views"),
         hash=hashlib.sha256(text.encode()).hexdigest(),
     )
@@ -140,7 +150,7 @@ def _plain_line(line: str, section: list[str] | None, prose: list[str], where: s
 def _new_section(title: str, sections: dict[str, list[str]], where: str) -> str:
     if title in sections:
         raise DataError(f"{where}: a second section {title!r}; put both into one")
-    if title in {"table", "views"}:
+    if title in {"table", "as of", "views"}:
         return title
     if not title.startswith("fold on "):
         raise DataError(f"{where}: no section {title!r}; there are: {'; '.join(_SECTIONS)}")

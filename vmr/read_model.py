@@ -106,6 +106,15 @@ def _installed(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, li
     return {name: (text_hash, objects) for name, text_hash, objects in rows}
 
 
+def is_installed(connection: duckdb.DuckDBPyConnection, database: str, projection: Projection) -> bool:
+    """Return whether the tables of ``projection`` in the read model ``database`` were folded by exactly this text."""
+    rows = connection.execute(
+        f'SELECT hash FROM "{database}".main.projections WHERE name = ?',  # noqa: S608 - a name
+        [projection.name],
+    ).fetchall()
+    return rows == [(_hash(projection),)]
+
+
 def made_by(projection: Projection) -> list[tuple[str, str]]:
     """Return what ``projection`` makes, in order: TABLE or VIEW, and the name."""
     return _MADE.findall(f"{projection.table}\n{projection.views}")
