@@ -1,0 +1,9 @@
+"""Archives: the record of one run in one file, which proves that it is whole and needs no server to be read."""
+
+from __future__ import annotations
+
+from vmr.archive._create import create_archive
+from vmr.archive._manifest import FORMAT, About, Manifest, Member, Part
+from vmr.archive._read import Archive, open_archive
+
+__all__ = ["FORMAT", "About", "Archive", "Manifest", "Member", "Part", "create_archive", "open_archive"]
