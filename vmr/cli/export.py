@@ -35,7 +35,7 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
-    """Write a run of the record in a format of other programs: cloudevents, parquet, duckdb or openmetrics."""
+    """Write a run of the record in a format of other programs: perfetto, cloudevents, parquet, duckdb or openmetrics."""
     from vmr.exports.of_run import export_run  # noqa: PLC0415 - DuckDB takes long to load, and other commands do without
 
     with _progress(form) as tell:

@@ -15,11 +15,10 @@ import duckdb
 import msgspec
 
 from vmr.events import Recorded, SchedulePublished
-from vmr.exports.sql import text_of
+from vmr.exports.sql import batches_of
 from vmr.log import recorded_of
 from vmr.log._events import UNREADABLE
 
-_BATCH: Final = 5000
 _MOST: Final = 2**63 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -48,36 +47,30 @@ def count_of(record: duckdb.DuckDBPyConnection) -> int:
 
 def events_of(record: duckdb.DuckDBPyConnection) -> Iterator[Recorded]:
     """Yield the events of the run that ``record`` (see `vmr.record.connect`) has attached, in order, in constant memory."""
-    cursor = record.cursor()
-    try:
-        cursor.execute("USE record.main")
-        cursor.execute(text_of("events"))
-        while rows := cursor.fetchmany(_BATCH):
-            yield from (_recorded(*row) for row in rows)
-    finally:
-        cursor.close()
+    for row in batches_of(record, "events"):
+        yield _recorded(**row)
 
 
 def _recorded(
     seq: int,
     stored: int,
     time: int,
-    identity: str,
+    id: str,  # noqa: A002 - a row's column
     producer: str,
-    kind: str,
+    type: str,  # noqa: A002 - a row's column
     version: int | None,
     known: bool,  # noqa: FBT001 - a row's column
     subject: str,
     body: str,
 ) -> Recorded:
-    if kind == UNREADABLE and not known:
+    if type == UNREADABLE and not known:
         return recorded_of(seq, stored * 1000, subject, _kept(body))
     message = _Message(
-        id=identity,
+        id=id,
         time=_EPOCH + timedelta(microseconds=time),
         producer=producer,
         version=_MOST if version is None else version,
-        body=msgspec.Raw(_body(kind, body, known=known)),
+        body=msgspec.Raw(_body(type, body, known=known)),
     )
     return recorded_of(seq, stored * 1000, subject, msgspec.json.encode(message))
 
