@@ -1,10 +1,12 @@
-"""Answers as Parquet files, with the types that the columns had in the read model."""
+"""Answers as Parquet and Arrow files, with the types that the columns had in the read model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import importlib.util
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import duckdb
 
@@ -17,19 +19,75 @@ _PLAIN: Final = frozenset({"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"
 
 def write_parquet(answer: Answer, path: Path) -> None:
     """Write the rows of ``answer`` to ``path``, all or nothing; raise `InvalidInputError` where it cannot be written."""
+    with _new(path) as part, _connected() as connection:
+        connection.execute(
+            f"COPY ({_select(answer)}) TO '{_quoted(part, chr(39))}' (FORMAT parquet)", _columns(answer)
+        ).fetchall()
+
+
+def check_arrow(*, to_terminal: bool) -> None:
+    """Raise `InvalidInputError` when Arrow cannot be written: without its library, or to a terminal."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise InvalidInputError("Arrow needs a library of its own: pip install 'vmr[arrow]'")
+    if to_terminal:
+        raise InvalidInputError(
+            "--arrow - writes bytes, which a terminal does not show: send them into a file or a program"
+        )
+
+
+def write_arrow(answer: Answer, path: Path) -> None:
+    """Write the rows of ``answer`` to ``path`` as an Arrow IPC file (Feather), all or nothing.
+
+    Raises `InvalidInputError` where it cannot be written, or without Arrow's library.
+    """
+    check_arrow(to_terminal=False)
+    table = _arrow(answer)
+    with _new(path) as part, part.open("wb") as file:
+        _write_ipc(table, file, stream=False)
+
+
+def write_arrow_stream(answer: Answer, file: BinaryIO) -> None:
+    """Write the rows of ``answer`` to ``file`` as an Arrow IPC stream; raise `InvalidInputError` without Arrow's library."""
+    check_arrow(to_terminal=False)
+    _write_ipc(_arrow(answer), file, stream=True)
+    file.flush()
+
+
+def _write_ipc(table: Any, file: BinaryIO, *, stream: bool) -> None:
+    from pyarrow import ipc  # type: ignore[import-untyped]  # noqa: PLC0415 - it is optional, and has no types
+
+    new = ipc.new_stream if stream else ipc.new_file
+    with new(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _arrow(answer: Answer) -> Any:
+    with _connected() as connection:
+        return connection.execute(_select(answer), _columns(answer)).to_arrow_table()
+
+
+@contextlib.contextmanager
+def _new(path: Path) -> Iterator[Path]:
+    """Yield where to write what becomes the file ``path`` once it is whole."""
     part = path.with_name(f"{path.name}.part")
-    columns = [_values(type_, [row[place] for row in answer.rows]) for place, type_ in enumerate(answer.types)]
+    try:
+        yield part
+        part.replace(path)
+    except (duckdb.IOException, OSError) as error:
+        raise InvalidInputError(f"{path}: cannot be written: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _connected() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        try:
-            connection.execute(
-                f"COPY ({_select(answer)}) TO '{_quoted(part, chr(39))}' (FORMAT parquet)", columns
-            ).fetchall()
-            part.replace(path)
-        except (duckdb.IOException, OSError) as error:
-            raise InvalidInputError(f"{path}: cannot be written: {error}") from error
-        finally:
-            part.unlink(missing_ok=True)
+        yield connection
+
+
+def _columns(answer: Answer) -> list[list[Any]]:
+    return [_values(type_, [row[place] for row in answer.rows]) for place, type_ in enumerate(answer.types)]
 
 
 def _select(answer: Answer) -> str:

@@ -7,6 +7,7 @@ time, memory and rows, which have limits. It runs in a process of its own, apart
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import duckdb
@@ -70,6 +71,17 @@ def answer(
     Raises `QueryError` when it is not one statement that reads, or cannot be answered.
     """
     select = check_statement(sql)
+    _check_values(sql, params or {})
     if isinstance(select, _Explain):
         return read(connection, select, params)
     return read(connection, select, params, max(0, min(limit, MOST_ROWS)))
+
+
+def _check_values(sql: str, given: Mapping[str, Any]) -> None:
+    """Raise `QueryError`, naming it, when a parameter of the statement ``sql`` has no value in ``given``, or a value no parameter."""
+    wanted = duckdb.extract_statements(sql)[0].named_parameters
+    said = ", ".join(f"${name}" for name in sorted(wanted)) or "none"
+    if missing := sorted(wanted - given.keys()):
+        raise QueryError(f"no value for the parameter ${missing[0]}; the statement's parameters are: {said}")
+    if unknown := sorted(given.keys() - wanted):
+        raise QueryError(f"no parameter ${unknown[0]} in the statement; its parameters are: {said}")

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vmr.cli.asked import AsOfOption, ParquetOption, answer_of, pick_output, print_answer
-from vmr.cli.context import run, settings_of
+from vmr.cli.asked import ArrowOption, AsOfOption, ParquetOption, answer_of, pick_output, print_answer
+from vmr.cli.context import settings_of
 from vmr.cli.output import Format, print_rows
 from vmr.errors import InvalidInputError
 from vmr.projections import Query, load_queries, load_questions
@@ -26,19 +26,20 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per row and line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
     parquet: ParquetOption = None,
+    arrow: ArrowOption = None,
 ) -> None:
     """Ask a question by name, with --PARAMETER VALUE for each of its parameters. Without a name: list the questions."""
-    form = pick_output(as_json=as_json, as_csv=as_csv, parquet=parquet)
+    output = pick_output(as_json=as_json, as_csv=as_csv, parquet=parquet, arrow=arrow)
     if name is None:
         if context.args:
             raise InvalidInputError(
                 f"{context.args[0]}: parameters belong to a question; vmr ask NAME {context.args[0]}"
             )
-        _list(form)
+        _list(output.form)
         return
     query = _find(name)
     params = parse_parameters(query, context.args)
-    print_answer(run(answer_of(settings_of(context), name, params, as_of)), form, parquet)
+    print_answer(answer_of(settings_of(context), name, params, as_of), output)
 
 
 def _list(form: Format) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
 
 import typer
 
 from vmr.cli.output import Format, pick_format, print_note, print_rows
+from vmr.cli.shell.readers import Reader, ServiceReader, open_service
+from vmr.cli.shell.waiting import ask_patiently
 from vmr.errors import InvalidInputError, ServerNotFoundError
-from vmr.log import connect_async
 from vmr.query import Answer
 from vmr.settings import Settings
 
+if TYPE_CHECKING:
+    from vmr.offline import OfflineReader
+
 SECONDS: Final = 60.0
+STDOUT: Final = "-"
 
 
 AsOfOption: TypeAlias = Annotated[
@@ -33,49 +40,93 @@ ParquetOption: TypeAlias = Annotated[
 ]
 
 
-async def answer_of(settings: Settings, name: str, params: Mapping[str, Any], as_of: str | None = None) -> Answer:
-    """Return the answer to ``name``, which reflects everything that is in the log now, or all that was at ``as_of``.
+ArrowOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--arrow",
+        metavar="FILE",
+        help="Write the rows to an Arrow file, with their types; - is standard output (a stream).",
+    ),
+]
 
-    Offline, it is what is on disk.
+
+@contextlib.contextmanager
+def open_reader(settings: Settings) -> Iterator[Reader]:
+    """Yield whom to ask: the services of ``settings``, or the record on disk when no server runs.
+
+    Raises `ServerNotFoundError` when there is neither.
     """
-    try:
-        async with connect_async(settings=settings, create=False) as log:
-            return await log.query(name, params, after=await log.last_sequence(), timeout=SECONDS, as_of=as_of)
-    except ServerNotFoundError:
-        answer = _answer_offline(settings, name, params, as_of)
-        if answer is None:
-            raise
-        print_note(f"no server runs; this is the record up to sequence {answer.sequence:,}")
-        return answer
+    with contextlib.ExitStack() as stack:
+        try:
+            reader: Reader = stack.enter_context(open_service(settings))
+        except ServerNotFoundError:
+            found = _record(settings)
+            if found is None:
+                raise
+            reader = stack.enter_context(found)
+        yield reader
 
 
-def _answer_offline(settings: Settings, name: str, params: Mapping[str, Any], as_of: str | None) -> Answer | None:
-    """Return the answer from the embedded server's read model on disk; None when there is none or the server is another's."""
+def _record(settings: Settings) -> OfflineReader | None:
+    """Return the embedded server's read model on disk; None when there is none or the server is another's."""
     from vmr import offline, sql_service  # noqa: PLC0415 - DuckDB takes long to load, and other commands do without
 
     path = settings.database_dir / sql_service.READ_MODEL
     if not settings.embedded or not path.is_file():
         return None
-    with offline.open_offline(path) as reader:
-        return reader.ask(name, params, timeout=SECONDS, as_of=as_of)
+    return offline.open_offline(path)
 
 
-def print_answer(answer: Answer, form: Format, parquet: Path | None = None) -> None:
-    """Print the rows, or write them to the file ``parquet``, and say where there were more."""
-    if parquet is None:
-        print_rows(answer.columns, answer.rows, form)
+def answer_of(settings: Settings, name: str, params: Mapping[str, Any], as_of: str | None = None) -> Answer:
+    """Return the answer to ``name``, which reflects everything that is in the log now, or all that was at ``as_of``.
+
+    Offline, it is what is on disk. A long one shows on the terminal how far it is; Ctrl-C stops it, and arrives as `KeyboardInterrupt`.
+    """
+    with open_reader(settings) as reader:
+        answer = ask_patiently(reader, name, params, timeout=SECONDS, as_of=as_of)
+        if not isinstance(reader, ServiceReader):
+            print_note(f"no server runs; this is the record up to sequence {answer.sequence:,}")
+        return answer
+
+
+class Output(NamedTuple):
+    """What becomes of the rows: printed in a format, or written to a file with their types."""
+
+    form: Format = Format.TABLE
+    parquet: Path | None = None
+    arrow: str | None = None
+
+
+def pick_output(*, as_json: bool, as_csv: bool, parquet: Path | None, arrow: str | None = None) -> Output:
+    """Return what a command's options ask for; raise `InvalidInputError` when they ask for two things, or for what cannot be had."""
+    form = pick_format(as_json=as_json, as_csv=as_csv)
+    if sum((form is not Format.TABLE, parquet is not None, arrow is not None)) > 1:
+        raise InvalidInputError("--json, --csv, --parquet and --arrow are formats: give one")
+    if arrow is not None:
+        from vmr.export import check_arrow  # noqa: PLC0415 - DuckDB takes long to load
+
+        check_arrow(to_terminal=arrow == STDOUT and sys.stdout.isatty())
+    return Output(form, parquet, arrow)
+
+
+def print_answer(answer: Answer, output: Output) -> None:
+    """Print the rows, or write them to a file, and say where there were more."""
+    if output.parquet is None and output.arrow is None:
+        print_rows(answer.columns, answer.rows, output.form)
     else:
-        from vmr.export import write_parquet  # noqa: PLC0415 - DuckDB takes long to load
-
-        write_parquet(answer, parquet)
-        print_note(f"{len(answer.rows):,} rows in {parquet}")
+        _write(answer, output)
     if answer.truncated:
         print_note(f"only the first {len(answer.rows):,} rows; add a LIMIT or a WHERE")
 
 
-def pick_output(*, as_json: bool, as_csv: bool, parquet: Path | None) -> Format:
-    """Return the format that a command's options ask for; raise `InvalidInputError` when they ask for two."""
-    form = pick_format(as_json=as_json, as_csv=as_csv)
-    if parquet is not None and form is not Format.TABLE:
-        raise InvalidInputError("--parquet is a format as --json and --csv are: give one")
-    return form
+def _write(answer: Answer, output: Output) -> None:
+    from vmr import export  # noqa: PLC0415 - DuckDB takes long to load
+
+    if output.arrow == STDOUT:
+        export.write_arrow_stream(answer, sys.stdout.buffer)
+        return
+    if output.parquet is not None:
+        export.write_parquet(answer, output.parquet)
+    elif output.arrow is not None:
+        export.write_arrow(answer, Path(output.arrow))
+    print_note(f"{len(answer.rows):,} rows in {output.parquet or output.arrow}")

@@ -9,10 +9,11 @@ import base64
 import csv
 import enum
 import io
+import itertools
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -76,10 +77,11 @@ def print_rows(
 ) -> None:
     """Print ``rows`` to standard output. ``title`` and ``footer`` (a last row) are for tables only."""
     if form is Format.JSON:
-        for row in rows:
-            typer.echo(json_line(dict(zip(columns, row, strict=True))), nl=False)
+        for line in json_lines(columns, rows):
+            typer.echo(line, nl=False)
     elif form is Format.CSV:
-        _print_csv(columns, rows)
+        for line in csv_lines(columns, rows, for_terminal=sys.stdout.isatty()):
+            typer.echo(line, nl=False)
     else:
         console().print(table(columns, list(rows), title=title, footer=footer))
 
@@ -108,8 +110,13 @@ def table(
             overflow="fold",
         )
     for row in rows:
-        result.add_row(*(Text(visible(_cell(value))) for value in row))
+        result.add_row(*(Text(cell_text(value)) for value in row))
     return result
+
+
+def cell_text(value: Any) -> str:
+    """Return what a table shows of ``value``, safe to show on a terminal."""
+    return visible(_cell(value))
 
 
 def _cell(value: Any) -> str:
@@ -122,20 +129,22 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def json_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
+    """Yield each row as one line of JSON, an object."""
+    for row in rows:
+        yield json_line(dict(zip(columns, row, strict=True)))
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, for_terminal: bool) -> Iterator[bytes]:
+    """Yield the names of the columns and each row as CSV; a file gets every character as it is, a terminal no control characters."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
+    for row in itertools.chain([columns], rows):
         writer.writerow([base64.b64encode(item).decode() if isinstance(item, bytes) else item for item in row])
-        _flush(buffer)
-    _flush(buffer)
-
-
-def _flush(buffer: io.StringIO) -> None:
-    typer.echo(buffer.getvalue().encode("utf-8", "replace"), nl=False)
-    buffer.seek(0)
-    buffer.truncate()
+        text = buffer.getvalue()
+        yield (visible(text) if for_terminal else text).encode("utf-8", "replace")
+        buffer.seek(0)
+        buffer.truncate()
 
 
 def print_error(message: str) -> None:

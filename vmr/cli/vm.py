@@ -64,7 +64,7 @@ def list_vms(
     form = pick_format(as_json=as_json, as_csv=as_csv)
     shown, filters = parse_fields(fields or [])
     settings = settings_of(context)
-    vms = run(_vms(settings)) if as_of is None else run(answer_of(settings, "vms", {}, as_of)).records()
+    vms = run(_vms(settings)) if as_of is None else answer_of(settings, "vms", {}, as_of).records()
     rows = [vm for vm in vms if all(text.lower() in _value(vm, field).lower() for field, text in filters)]
     if form is not Format.TABLE:
         print_rows(shown, [[_value(vm, field) for field in shown] for vm in rows], form)
