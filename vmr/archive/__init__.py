@@ -5,5 +5,17 @@ from __future__ import annotations
 from vmr.archive._create import create_archive
 from vmr.archive._manifest import FORMAT, About, Manifest, Member, Part
 from vmr.archive._read import Archive, open_archive
+from vmr.archive._verify import Verdict, verify_archive
 
-__all__ = ["FORMAT", "About", "Archive", "Manifest", "Member", "Part", "create_archive", "open_archive"]
+__all__ = [
+    "FORMAT",
+    "About",
+    "Archive",
+    "Manifest",
+    "Member",
+    "Part",
+    "Verdict",
+    "create_archive",
+    "open_archive",
+    "verify_archive",
+]

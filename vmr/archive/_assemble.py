@@ -16,7 +16,7 @@ from vmr import __version__, contract
 from vmr.archive import _manifest as names
 from vmr.archive._container import ContainerWriter
 from vmr.archive._folder import ASSEMBLED
-from vmr.archive._manifest import FORMAT, About, Manifest, Member, manifest_sum
+from vmr.archive._manifest import FORMAT, About, Manifest, Member, Part, manifest_sum
 from vmr.archive._parts import Finished
 from vmr.archive._refs import Refs
 from vmr.errors import DataError
@@ -65,17 +65,22 @@ def _write(writer: ContainerWriter, folder: Path, contents: Contents, created: d
     )
     members = [writer.add(names.README, (Path(__file__).parent / "readme.txt").read_bytes())]
     members.append(writer.add(names.ABOUT, _pretty(about)))
-    for finished in contents.parts:
-        if writer.add(finished.part.name, folder / finished.part.name).sha256 != finished.part.sha256:
-            raise DataError(f"{folder / finished.part.name} is damaged: call again, and it is read again")
+    parts = [_write_part(writer, folder, finished.part) for finished in contents.parts]
     members += _write_objects(writer, folder, contents.refs)
     members += _write_contract(writer, contents.database)
     members += _write_experiment(writer, folder, contents.refs)
-    manifest = _manifest(about, contents, tuple(members))
+    manifest = _manifest(about, contents, tuple(parts), tuple(members))
     text = _pretty(manifest)
     writer.add(names.MANIFEST, text)
     writer.add(names.MANIFEST_SUM, manifest_sum(text))
     return manifest
+
+
+def _write_part(writer: ContainerWriter, folder: Path, part: Part) -> Part:
+    written = writer.add(part.name, folder / part.name)
+    if written.sha256 != part.sha256:
+        raise DataError(f"{folder / part.name} is damaged: call again, and it is read again")
+    return msgspec.structs.replace(part, offset=written.offset)
 
 
 def _write_objects(writer: ContainerWriter, folder: Path, refs: Refs) -> list[Member]:
@@ -101,7 +106,7 @@ def _write_experiment(writer: ContainerWriter, folder: Path, refs: Refs) -> list
     return [writer.add(names.EXPERIMENT, file)] if file.is_file() else []
 
 
-def _manifest(about: About, contents: Contents, members: tuple[Member, ...]) -> Manifest:
+def _manifest(about: About, contents: Contents, parts: tuple[Part, ...], members: tuple[Member, ...]) -> Manifest:
     counts: Counter[str] = Counter()
     for finished in contents.parts:
         counts.update(finished.counts)
@@ -112,7 +117,7 @@ def _manifest(about: About, contents: Contents, members: tuple[Member, ...]) -> 
         events=about.last - about.first + 1,
         counts=dict(sorted(counts.items())),
         chain=contents.parts[-1].part.after,
-        parts=tuple(finished.part for finished in contents.parts),
+        parts=parts,
         members=members,
         missing=contents.missing,
     )

@@ -21,11 +21,12 @@ import msgspec
 from vmr.archive._manifest import ABOUT, NAME, README, Member
 from vmr.errors import DamagedArchiveError, DataError, NotAnArchiveError
 
-SEAL_SIZE: Final = 82
+SEAL_SIZE: Final = 84
 _SEAL: Final = b"vmr-archive sha256="
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _LOCAL_MARK: Final = b"PK\x03\x04"
 _CHUNK: Final = 1024 * 1024
+_SMALL: Final = 2**31 - 1
 _LARGE: Final = 0xFFFFFFFF
 _MOST_MEMBERS: Final = 1_000_000
 _MOST_IN_MEMORY: Final = 256 * 1024 * 1024
@@ -59,11 +60,12 @@ class ContainerWriter:
         info.external_attr = 0o644 << 16
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         digest = hashlib.sha256()
-        with self._zip.open(info, "w", force_zip64=size > 2**31 - 1) as member:
+        with self._zip.open(info, "w", force_zip64=size > _SMALL) as member:
             for chunk in _chunks(content):
                 digest.update(chunk)
                 member.write(chunk)
-        return Member(name=name, size=size, sha256=digest.hexdigest())
+        offset = info.header_offset + len(info.FileHeader(zip64=size > _SMALL))
+        return Member(name=name, size=size, sha256=digest.hexdigest(), offset=offset)
 
     def seal(self) -> None:
         """Write the ZIP's directory and the seal, and see everything on disk."""
@@ -128,13 +130,26 @@ class Container:
 
     def digest(self, name: str) -> str:
         """Return the SHA-256 of a member's content."""
-        return digest_of(self._file, self._place(name))
+        return self.digest_at(self._place(name))
+
+    def digest_at(self, place: Place) -> str:
+        """Return the SHA-256 of what lies at ``place``."""
+        return digest_of(self._file, place)
+
+    def clip(self, place: Place) -> Place:
+        """Return ``place`` as far as the file goes."""
+        offset = min(place.offset, self.size)
+        return Place(offset, min(place.size, self.size - offset))
 
     def copy(self, name: str, target: Path) -> str:
         """Write a member's content to the new file ``target``, in constant memory; return its SHA-256."""
+        return self.copy_at(self._place(name), target)
+
+    def copy_at(self, place: Place, target: Path) -> str:
+        """Write what lies at ``place`` to the new file ``target``; see `copy`."""
         digest = hashlib.sha256()
         with target.open("xb") as file:
-            for chunk in _read(self._file, self._place(name)):
+            for chunk in _read(self._file, place):
                 digest.update(chunk)
                 file.write(chunk)
         return digest.hexdigest()
@@ -220,8 +235,11 @@ def _directory(path: Path, file: BinaryIO) -> dict[str, Place]:
     size = file.seek(0, os.SEEK_END)
     members: dict[str, Place] = {}
     for info in listed:
-        if NAME.fullmatch(info.filename) is None or info.filename in members:
-            raise DamagedArchiveError(f"{path} has a member {info.filename[:100]!r}, which no archive has")
+        if NAME.fullmatch(info.filename) is None:
+            # A later format may have more members; what is not known is never looked at, whatever its name.
+            continue
+        if info.filename in members:
+            raise DamagedArchiveError(f"{path} has two members {info.filename}")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
             raise DamagedArchiveError(f"{path}: {info.filename} is compressed or encrypted, which no archive's is")
         members[info.filename] = _content(path, file, info, size)

@@ -22,7 +22,8 @@ from vmr.archive._assemble import Contents, assemble
 from vmr.archive._chain import BEGIN
 from vmr.archive._folder import ASSEMBLED, Plan, check_target, working_folder
 from vmr.archive._manifest import FORMAT, Manifest
-from vmr.archive._parts import PART_BYTES, PART_EVENTS, Finished, PartWriter, connect, rows
+from vmr.archive._messages import connect, rows
+from vmr.archive._parts import PART_BYTES, PART_EVENTS, Finished, PartWriter
 from vmr.archive._read import Tell
 from vmr.archive._refs import Refs
 from vmr.errors import DataError, InvalidInputError

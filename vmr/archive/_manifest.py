@@ -57,11 +57,20 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """A member of the file: its name, its size in bytes and its SHA-256."""
+    """A member of the file.
+
+    Attributes:
+        name: its name.
+        size: of its content, in bytes.
+        sha256: of its content.
+        offset: where its content begins in the file.
+
+    """
 
     name: str
     size: Count
     sha256: Sha256
+    offset: Count = 0
 
 
 class Part(Member, frozen=True, kw_only=True):

@@ -1,42 +1,31 @@
-"""Parquet files of events: written from messages of the log, and read as messages again."""
+"""Parquet files of events, written from messages of the log."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Final
 
-import duckdb
 import msgspec
 import numpy as np
 
-from vmr import contract
 from vmr.archive._chain import check_value, link
 from vmr.archive._manifest import FORMAT, Part, part_name
+from vmr.archive._messages import connect, queries
 from vmr.archive._refs import Refs
 from vmr.errors import DataError
 from vmr.event_columns import columns_of, insert
 from vmr.log._events import to_recorded
 from vmr.log._feed import Raw
-from vmr.projections import Query, load_projections, load_queries
+from vmr.projections import load_projections
 
 PART_EVENTS: Final = 65_536
 PART_BYTES: Final = 64 * 1024 * 1024
 """A part ends with so many events or, sooner, with the event that brings its messages to so many bytes."""
 
 _ROWS: Final = 8192
-_STEP: Final = 8192
-_MEMORY: Final = "1GB"
-
-
-@cache
-def queries() -> dict[str, Query]:
-    """Return the SQL of archives, by name."""
-    return load_queries(contract.projections() / "archive")
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,20 +43,6 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     refs: Refs
     ended: bool
-
-
-def connect(folder: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """Return an empty database in memory, with one thread and bounded memory; what exceeds it goes to ``folder``, or fails."""
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "threads": 1,
-        "memory_limit": _MEMORY,
-        "autoinstall_known_extensions": False,
-        "enable_external_file_cache": False,
-        "temp_directory": "" if folder is None else str(folder),
-    }
-    connection = duckdb.connect(config=config)
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
 
 
 class PartWriter:
@@ -99,9 +74,10 @@ class PartWriter:
         self._counts: Counter[str] = Counter()
         self._refs = Refs()
         self._ended = False
+        # A database for each part: what the events' own SQL makes in it need not be known here.
+        self._connection.close()
+        self._connection = connect()
         table = load_projections()[0].table
-        self._connection.execute("DROP TABLE IF EXISTS events; DROP TABLE IF EXISTS log_cursor")
-        self._connection.execute("DROP TABLE IF EXISTS projections")
         self._connection.execute(f"{table}\n{queries()['exact'].sql}")
 
     def close(self) -> None:
@@ -163,8 +139,8 @@ class PartWriter:
         name = part_name(self._first, self.next - 1)
         path = self._folder / Path(name).name
         unfinished = path.with_suffix(".unfinished")
-        chain = {"before": self._before.hex(), "after": self.head.hex()}
-        says = {"vmr_format": FORMAT, "first": self._first, "last": self.next - 1} | chain
+        before, after = self._before.hex(), self.head.hex()
+        says = {"vmr_format": FORMAT, "first": self._first, "last": self.next - 1, "before": before, "after": after}
         metadata = ", ".join(f"{key}: '{value}'" for key, value in says.items())
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROWS}, KV_METADATA {{{metadata}}}"
         self._connection.execute(f"COPY ({queries()['part'].sql}) TO {_quoted(unfinished)} ({options})").fetchall()
@@ -172,7 +148,15 @@ class PartWriter:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
         unfinished.replace(path)
-        part = Part(name=name, size=size, sha256=digest, first=self._first, last=self.next - 1, **chain)
+        part = Part(
+            name=name,
+            size=size,
+            sha256=digest,
+            first=self._first,
+            last=self.next - 1,
+            before=before,
+            after=after,
+        )
         finished = Finished(part=part, counts=dict(self._counts), refs=self._refs, ended=self._ended)
         self._begin()
         return finished
@@ -181,14 +165,6 @@ class PartWriter:
     def waiting(self) -> int:
         """The number of events that are in no file yet."""
         return self.next - self._first
-
-
-def rows(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[list[tuple[int, int, str, bytes, int]]]:
-    """Yield sequence, stored time (ns), subject, message and check value of the events in the Parquet file at ``path``, in order."""
-    with contextlib.closing(connection.cursor()) as cursor:
-        cursor.execute(queries()["messages"].sql, {"path": str(path)})
-        while found := cursor.fetchmany(_STEP):
-            yield found
 
 
 def _quoted(path: Path) -> str:
