@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.readmodel.recorded_run import recorded_run
-from tests.shell.terminal import Terminal
+from tests.shell.terminal import Terminal, command_line
 from vmr.offline import OfflineReader, open_offline
 from vmr.projector import Projector
 from vmr.sql_service import READ_MODEL
-
-PROGRAM = "from vmr.cli import main; raise SystemExit(main())"
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +37,7 @@ def terminal(home: Path, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     started: list[Terminal] = []
 
     def start(*words: str, at: Path = home, **environment: str) -> Terminal:
-        terminal = Terminal(
-            [sys.executable, "-c", PROGRAM, "--home", str(at), *words], XDG_STATE_HOME=str(tmp_path), **environment
-        )
+        terminal = Terminal(command_line(at, *words), XDG_STATE_HOME=str(tmp_path), **environment)
         started.append(terminal)
         return terminal
 

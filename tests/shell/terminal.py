@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pexpect  # type: ignore[import-untyped]  # it has no types
 
 PROMPT = "vmr>"
 CTRL_C, CTRL_D, TAB, ENTER = "\x03", "\x04", "\t", "\r"
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+_PROGRAM = "from vmr.cli import main; raise SystemExit(main())"
+
+
+def command_line(home: Path, *words: str) -> list[str]:
+    """Return the command line of ``vmr`` with ``words``, for ``home``."""
+    return [sys.executable, "-c", _PROGRAM, "--home", str(home), *words]
 
 
 class Terminal:
@@ -38,8 +46,14 @@ class Terminal:
 
     def until(self, shown: str) -> str:
         """Wait until the program has shown the regular expression ``shown``, and return everything up to there, without colours."""
+        return _ESCAPE.sub("", self.raw(shown))
+
+    def raw(self, shown: str) -> str:
+        """Wait as `until` does, and return everything as it was sent."""
         self._child.expect(shown)
-        return _ESCAPE.sub("", self._child.before + self._child.after)
+        sent = self._child.before + self._child.after
+        assert isinstance(sent, str)
+        return sent
 
     def ended(self) -> int:
         """Wait until the program has ended, and return its exit code."""

@@ -77,9 +77,10 @@ def page(lines: Sequence[str], command: Sequence[str]) -> None:
         _interrupts_for_the_pager(),
     ):
         assert process.stdin is not None
-        # Who has seen enough leaves before the end.
+        # Who has seen enough leaves before the end; closing writes what is left.
         with contextlib.suppress(BrokenPipeError):
             process.stdin.writelines(f"{line}\n" for line in lines)
+        with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         process.wait()
 
