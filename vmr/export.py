@@ -63,7 +63,7 @@ def _write_ipc(table: Any, file: BinaryIO, *, stream: bool) -> None:
 
 def _arrow(answer: Answer) -> Any:
     with _connected() as connection:
-        return connection.execute(_select(answer), _columns(answer)).to_arrow_table()
+        return connection.sql(_select(answer), params=_columns(answer)).to_arrow_table()
 
 
 @contextlib.contextmanager

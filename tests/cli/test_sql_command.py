@@ -7,11 +7,15 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pyarrow import ipc  # type: ignore[import-untyped]  # it has no types
 
+from tests.shell.terminal import CTRL_C, CTRL_D, PROMPT, Terminal
 from vmr.cli import main
 from vmr.log import Log, connect, connect_async
 from vmr.projector import open_projector
@@ -83,3 +87,87 @@ def test_no_server_and_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """Where nothing was ever recorded, the command says what to start."""
     assert main(["--home", str(tmp_path), "sql", "SELECT 1"]) == 1
     assert "vmr up" in capsys.readouterr().err
+
+
+def test_values_of_parameters(served_log: Log, vmr: Callable[..., str]) -> None:
+    """Each is what JSON makes of it, when that is a scalar, and text otherwise; the leading $ may be written."""
+    served_log.add_vm("u-1", "web-1")
+    statement = "SELECT count(*) AS n FROM vms WHERE server_name = $vm"
+    assert json.loads(vmr("sql", statement, "-p", "vm=web-1", "--json")) == {"n": 1}
+    assert json.loads(vmr("sql", statement, "-p", "$vm=web-2", "--json")) == {"n": 0}
+    words = [
+        word for text in ("a=1", "b=1.5", "c=true", "d=null", 'e="1"', "f=[1]", "g=", "h=x=y") for word in ("-p", text)
+    ]
+    statement = "SELECT $a AS a, $b AS b, $c AS c, $d AS d, $e AS e, $f AS f, $g AS g, $h AS h"
+    assert list(json.loads(vmr("sql", statement, *words, "--json")).values()) == [
+        *(1, 1.5, True, None, "1", "[1]", "", "x=y")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["SELECT $vm"], "no value for the parameter $vm; the statement's parameters are: $vm"),
+        (["SELECT $vm", "-p", "vm=a", "-p", "wm=b"], "no parameter $wm in the statement; its parameters are: $vm"),
+        (["SELECT 1", "-p", "vm=a"], "no parameter $vm in the statement; its parameters are: none"),
+        (["SELECT $vm", "-p", "vm"], "-p vm: give NAME=VALUE"),
+        (["SELECT $vm", "-p", "vm=1", "-p", "vm=2"], "-p vm is given twice"),
+        (["--shell", "-p", "vm=1"], "a shell takes no parameters"),
+        (["SELECT 1", "--shell"], "one of them"),
+        (["SELECT 1", "--arrow", "x", "--json"], "give one"),
+    ],
+)
+def test_wrong_parameters(served: Settings, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    """One line that names the parameter and what there is, and exit code 2."""
+    assert main(["--home", str(served.home), "--db", served.db, "sql", *words]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_arrow(
+    served_log: Log, vmr: Callable[..., str], vmr_arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """To a file, and as a stream to standard output with nothing else in it."""
+    served_log.add_vm("u-1", "a")
+    path = tmp_path / "vms.arrow"
+    assert vmr("sql", "SELECT server_name, added FROM vms", "--arrow", str(path)) == ""
+    with ipc.open_file(path) as file:
+        assert file.read_all().column("server_name").to_pylist() == ["a"]
+    words = vmr_arguments("ask", "vms", "--arrow", "-")
+    stream = subprocess.run(words, check=True, capture_output=True, timeout=60).stdout
+    assert ipc.open_stream(stream).read_all().column("server_name").to_pylist() == ["a"]
+
+
+def test_statements_from_a_pipe(served_log: Log, vmr_arguments: Callable[..., list[str]]) -> None:
+    """`--shell` without a terminal executes one statement after another, and its exit code says whether all could be done."""
+    served_log.add_vm("u-1", "a")
+    words = vmr_arguments("sql", "--shell", "--csv")
+    for typed, code in (("SELECT server_name FROM vms; SELECT 2 AS two;", 0), ("SELEC;\nSELECT 2 AS two;", 2)):
+        done = subprocess.run(words, input=typed, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == code
+        assert done.stdout.endswith("two\n2\n")
+
+
+@pytest.mark.filterwarnings("ignore:.*forkpty.*:DeprecationWarning")
+def test_the_shell_asks_the_services(served_log: Log, vmr_arguments: Callable[..., list[str]], tmp_path: Path) -> None:
+    """Each statement sees what is in the log by then; Ctrl-C makes the service stop, and the next one is answered at once."""
+    terminal = Terminal(vmr_arguments("sql"), XDG_STATE_HOME=str(tmp_path))
+    try:
+        terminal.until(PROMPT)
+        for number in range(1, 3):
+            served_log.add_vm(f"u-{number}", f"vm-{number}")
+            terminal.enter("SELECT 'there are ' || count(*) AS x FROM vms;")
+            terminal.until(f"there are {number}")
+        for _ in range(3):
+            terminal.enter(
+                "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE a.range * b.range % 7 = 8;"
+            )
+            terminal.until("Ctrl-C stops it")
+            terminal.type(CTRL_C)
+            terminal.until("stopped")
+        begun = time.monotonic()
+        assert served_log.query("sql", {"sql": "SELECT 1"}).rows == [(1,)]
+        assert time.monotonic() - begun < 2
+        terminal.type(CTRL_D)
+        assert terminal.ended() == 0
+    finally:
+        terminal.close()

@@ -1,15 +1,21 @@
-"""Answers as Parquet files."""
+"""Answers as Parquet and Arrow files."""
 
 from __future__ import annotations
 
+import importlib.util
+import io
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
 import pytest
+from pyarrow import ipc
 
 from vmr.answers import Select, read
 from vmr.errors import InvalidInputError
-from vmr.export import write_parquet
+from vmr.export import check_arrow, write_arrow, write_arrow_stream, write_parquet
 from vmr.projector import Projector
 
 TYPES = r"""
@@ -53,3 +59,49 @@ def test_where_it_cannot_be_written(projector: Projector, tmp_path: Path) -> Non
     """A folder that is not there is an error with its name, and leaves nothing behind."""
     with pytest.raises(InvalidInputError, match="cannot be written"):
         write_parquet(read(projector.reader(), Select("SELECT 1")), tmp_path / "missing" / "x.parquet")
+
+
+def test_arrow_has_the_types_and_values(projector: Projector, tmp_path: Path) -> None:
+    """Times are UTC to the microsecond, decimals and lists are such, and DuckDB reads the same back from Arrow as from the statement."""
+    connection = projector.reader()
+    path = tmp_path / "it's.arrow"
+    answer = read(connection, Select(TYPES))
+    write_arrow(answer, path)
+    with ipc.open_file(path) as file:
+        table = file.read_all()
+    kinds = dict(zip(table.column_names, table.schema.types, strict=True))
+    assert kinds["a"] == pa.timestamp("us", tz="UTC")
+    assert kinds["b"] == pa.decimal128(9, 2)
+    assert kinds["d"] == pa.binary()
+    assert kinds["k"] == pa.date32()
+    assert pa.types.is_list(kinds["n"])
+    assert pa.types.is_struct(kinds["e"])
+    row = table.to_pylist()[1]
+    assert row["a"] == datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
+    assert (row["b"], row["d"], row["e"]) == (Decimal("1.10"), b"\xff\x00a", {"k": [1, None]})
+    assert (row["m"], row["n"], row['a "b" c']) == (18446744073709551615, ["é", '"'], "it's")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_arrow_as_a_stream(projector: Projector) -> None:
+    """Into a pipe goes a stream, which needs no seeking; without rows it has its columns."""
+    buffer = io.BytesIO()
+    write_arrow_stream(read(projector.reader(), Select("SELECT seq, time FROM events")), buffer)
+    buffer.seek(0)
+    table = ipc.open_stream(buffer).read_all()
+    assert (table.num_rows, table.schema.types) == (0, [pa.int64(), pa.timestamp("us", tz="UTC")])
+
+
+def test_arrow_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the error says how to get it; a terminal is spared the bytes."""
+    with pytest.raises(InvalidInputError, match="terminal"):
+        check_arrow(to_terminal=True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(InvalidInputError, match=r"pip install 'vmr\[arrow\]'"):
+        check_arrow(to_terminal=False)
+
+
+def test_an_arrow_file_that_cannot_be_written(projector: Projector, tmp_path: Path) -> None:
+    """A folder that is not there is an error with its name."""
+    with pytest.raises(InvalidInputError, match="cannot be written"):
+        write_arrow(read(projector.reader(), Select("SELECT 1")), tmp_path / "missing" / "x.arrow")
