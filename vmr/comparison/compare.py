@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,8 @@ import msgspec
 from vmr import contract
 from vmr.answers import Select
 from vmr.comparison.model import Check, Comparison, Row, Side, Tolerances
-from vmr.comparison.outputs import Outputs, Piece, first_difference
+from vmr.comparison.outputs import Outputs, first_difference
+from vmr.comparison.pieces import Pieces
 from vmr.errors import DataError
 from vmr.projections import Query, load_queries
 
@@ -23,7 +24,6 @@ Say = Callable[[str], None]
 
 MEMORY: Final = "1GB"
 """What DuckDB may hold in memory; it spills to disk beyond that."""
-_PIECES: Final = 16
 _SIDES: Final = ("a", "b")
 _EXTRACTS: Final = ("side_vms", "side_plan", "side_attempts", "side_streams")
 
@@ -43,7 +43,10 @@ def compare(
         _prepare(connection, Path(folder))
         work = _Work(connection, tolerances or Tolerances(), say or _silent)
         sides = [work.read(side, *given) for side, given in zip(_SIDES, (a, b), strict=True)]
-        return work.compare(*sides)
+        try:
+            return work.compare(*sides)
+        except duckdb.Error as error:
+            raise DataError(f"{a[0]} and {b[0]} cannot be compared: {error}") from error
 
 
 def _silent(_: str) -> None:
@@ -135,22 +138,29 @@ class _Work:
         if not candidates:
             return []
         self._say(f"comparing {len(candidates):,} outputs byte by byte")
-        with contextlib.ExitStack() as stack:
-            a, b = (Outputs(self._pieces(side, stack)) for side in _SIDES)
-            found = []
-            for number, vm, entry, nth, stream in candidates:
-                difference = first_difference(a.take(number), b.take(number))
-                if difference is not None:
-                    place = {"vm": vm, "entry": entry, "nth": nth, "stream": stream}
-                    found.append(place | msgspec.structs.asdict(difference))
+        a, b = (self._pieces(side) for side in _SIDES)
+        left, right = Outputs(a, a.skip_to), Outputs(b, b.skip_to)
+        found = []
+        for number, vm, entry, nth, stream in candidates:
+            difference = first_difference(left.take(number), right.take(number))
+            if difference is not None:
+                place = {"vm": vm, "entry": entry, "nth": nth, "stream": stream}
+                found.append(place | msgspec.structs.asdict(difference))
         return found
 
-    def _pieces(self, side: str, stack: contextlib.ExitStack) -> Iterator[Piece]:
-        cursor = stack.enter_context(contextlib.closing(self._connection.cursor()))
-        cursor.execute(f"USE record_{side}.main")
-        cursor.execute(self._queries["output_pieces"].sql, {"side": side})
-        while rows := cursor.fetchmany(_PIECES):
-            yield from rows
+    def _pieces(self, side: str) -> Pieces:
+        record = f"USE record_{side}.main"
+        self._connection.execute(record)
+        places = self._connection.execute(self._queries["output_pieces"].sql, {"side": side}).fetchall()
+        self._connection.execute("USE memory.main")
+
+        def read(wanted: list[int]) -> dict[int, bytes]:
+            self._connection.execute(record)
+            rows = self._connection.execute(self._queries["output_bytes"].sql, {"places": wanted}).fetchall()
+            self._connection.execute("USE memory.main")
+            return dict(rows)
+
+        return Pieces(places, read)
 
 
 def _checks(found: Mapping[str, list[Row]], wanted: Tolerances) -> list[Check]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -36,13 +36,16 @@ class Difference(msgspec.Struct, frozen=True):
 class Outputs:
     """The outputs of one side, by number in rising order, from the pieces that were captured of them."""
 
-    def __init__(self, pieces: Iterable[Piece]) -> None:
-        """Read ``pieces``, which are in order of number and position."""
+    def __init__(self, pieces: Iterable[Piece], skip_to: Callable[[int], None] | None = None) -> None:
+        """Read ``pieces``, which are in order of number and position; ``skip_to`` is told before which nothing is wanted any more."""
         self._pieces = iter(pieces)
+        self._skip_to = skip_to
         self._next = next(self._pieces, None)
 
     def take(self, number: int) -> Iterator[bytes]:
         """Yield the bytes of the output ``number``, those that were captured twice once; nothing where there is no such output."""
+        if self._skip_to is not None:
+            self._skip_to(number)
         end = 0
         while self._next is not None and self._next[0] <= number:
             found, first, data = self._next
