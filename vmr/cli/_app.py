@@ -11,7 +11,23 @@ from typing import Annotated
 import typer
 
 from vmr import __version__
-from vmr.cli import ask, compare, experiment, export, files, handler, log, run, schedule, server, sql, vm, vm_control
+from vmr.cli import (
+    ask,
+    compare,
+    experiment,
+    export,
+    files,
+    handler,
+    log,
+    open,
+    report,
+    run,
+    schedule,
+    server,
+    sql,
+    vm,
+    vm_control,
+)
 from vmr.cli.context import State
 from vmr.cli.output import print_error
 from vmr.errors import InvalidInputError, VmrError
@@ -41,6 +57,8 @@ app.command("end")(experiment.end)
 app.command("log")(log.log)
 app.command("ask", context_settings=ask.EXTRA)(ask.ask)
 app.command("sql")(sql.sql)
+app.command("open")(open.open_)
+app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.add_typer(export.import_app, name="import")
