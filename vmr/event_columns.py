@@ -1,23 +1,24 @@
-"""Turns events into columns, and columns into rows of the table ``events``.
+"""Turns events into rows of the table ``events``.
 
-Decoding an event has given its fields as typed values; they go straight into typed columns, so that no fold parses JSON to filter.
-Which field has which column follows from the event types (a test holds the table against it): a field that holds one value has a
-column of its name, but for the few names in `RENAMED`. Values that a column cannot hold (numbers beyond 64 bits) are left to
-``body``: an odd event must not stop the projector.
+What every event says is taken from the decoded event. The fields of its body get typed columns, so that no fold parses JSON to
+filter: DuckDB takes them out of the body's JSON, whole batches at a time, several times as fast as Python can hand them over one by
+one. Which field has which column follows from the event types (a test holds the table against it): a field that holds one value
+has a column of its name, but for the few names in `RENAMED`. Values that a column cannot hold (numbers beyond 64 bits) are left
+to ``body``: an odd event must not stop the projector.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
+from functools import cache
 from typing import Any, Final, Literal, TypeAlias
 
 import duckdb
 import msgspec
 import numpy as np
 
-from vmr.events import BODY_TYPES, Body, ExperimentCleared, KnownBody, Recorded, Unknown
+from vmr.events import BODY_TYPES, Body, ExperimentCleared, Recorded, Unknown, body_json
 
 Kind: TypeAlias = Literal["text", "integer", "float", "boolean", "time"]
 
@@ -52,6 +53,13 @@ _INT64: Final = 2**63
 _FEW: Final = 16
 _ALL_SCOPES: Final = 3
 
+_DUCKDB: Final[dict[Kind, str]] = {
+    "text": "VARCHAR",
+    "integer": "BIGINT",
+    "float": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "time": "TIMESTAMPTZ",
+}
 _encoder = msgspec.json.Encoder()
 _inspect_kinds: Final[dict[type, Kind]] = {
     msgspec.inspect.StrType: "text",
@@ -64,21 +72,27 @@ _inspect_kinds: Final[dict[type, Kind]] = {
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A field of a body that has a column: the field's name, the column's, and what kind of value it holds."""
+    """A field of a body that has a column: the field's name, the column's, what kind of value it holds, and what it is when left out."""
 
     attribute: str
     column: str
     kind: Kind
+    default: str | int | float | None = None
 
 
 def fields_of(body: type[Body]) -> tuple[Field, ...]:
     """Return the fields of ``body`` that have a column."""
     info = msgspec.inspect.type_info(body)
     assert isinstance(info, msgspec.inspect.StructType)
-    found = ((field.name, _kind(field.type)) for field in info.fields)
+    found = ((field.name, _kind(field.type), field.default) for field in info.fields)
     return tuple(
-        Field(name, RENAMED.get(f"{body.type_name()}.{name}", RENAMED.get(name, name)), kind)
-        for name, kind in found
+        Field(
+            name,
+            RENAMED.get(f"{body.type_name()}.{name}", RENAMED.get(name, name)),
+            kind,
+            None if default is msgspec.NODEFAULT else default,
+        )
+        for name, kind, default in found
         if kind is not None and name not in BODY_ONLY
     )
 
@@ -92,10 +106,7 @@ def _kind(info: msgspec.inspect.Type) -> Kind | None:
     return _inspect_kinds.get(type(info))
 
 
-_FIELDS: Final[dict[type[Body], tuple[Field, ...]]] = {body: fields_of(body) for body in BODY_TYPES.values()}
-_GETTERS: Final[dict[type[Body], Callable[[Any], Any]]] = {
-    body: attrgetter(*(field.attribute for field in fields)) for body, fields in _FIELDS.items() if fields
-}
+_FIELDS: Final = {name: fields_of(body) for name, body in BODY_TYPES.items()}
 KINDS: Final[dict[str, Kind]] = COMMON | {field.column: field.kind for fields in _FIELDS.values() for field in fields}
 """Every column of the table ``events``, and what it holds."""
 
@@ -108,12 +119,13 @@ def begins_run(record: Recorded) -> bool:
 
 
 def columns_of(batch: Sequence[Recorded], run: int) -> dict[str, list[Any]]:
-    """Return the columns of ``batch``, which follows events of run number ``run``; columns without any value are left out.
+    """Return the columns of ``batch``, which follows events of run number ``run``, for `insert`.
 
-    Times are microseconds since the epoch.
+    Times are microseconds since the epoch. ``fields`` is the JSON object that the bodies' fields are in, where it is not ``body``.
     """
     events = [record.event for record in batch]
-    columns: dict[str, list[Any]] = {
+    bodies = [_body(record) for record in batch]
+    return {
         "seq": [record.sequence for record in batch],
         "run": _runs(batch, run),
         "time": [microseconds(event.time) for event in events],
@@ -121,18 +133,12 @@ def columns_of(batch: Sequence[Recorded], run: int) -> dict[str, list[Any]]:
         "id": [event.id for event in events],
         "producer": [event.producer for event in events],
         "type": [event.type for event in events],
-        "version": _integers(event.version for event in events),
+        "version": [event.version if -_INT64 <= event.version < _INT64 else None for event in events],
         "known": [not isinstance(event.body, Unknown) for event in events],
         "subject": [record.subject for record in batch],
-        "body": [_json(event.body) for event in events],
+        "body": [body for body, _ in bodies],
+        "fields": [fields for _, fields in bodies],
     }
-    places: dict[type[KnownBody], list[int]] = {}
-    for place, event in enumerate(events):
-        if not isinstance(event.body, Unknown):
-            places.setdefault(type(event.body), []).append(place)
-    for body, found in places.items():
-        _fill(columns, body, [events[place].body for place in found], found, len(batch))
-    return columns
 
 
 def _runs(batch: Sequence[Recorded], run: int) -> list[int]:
@@ -143,86 +149,91 @@ def _runs(batch: Sequence[Recorded], run: int) -> list[int]:
     return runs
 
 
-def _fill(
-    columns: dict[str, list[Any]], body: type[Body], bodies: Sequence[object], places: Sequence[int], size: int
-) -> None:
-    fields = _FIELDS[body]
-    if not fields:
-        return
-    rows = map(_GETTERS[body], bodies)
-    transposed: Iterable[tuple[Any, ...]] = zip(*rows, strict=True) if len(fields) > 1 else (tuple(rows),)
-    for field, values in zip(fields, transposed, strict=True):
-        column = columns.setdefault(field.column, [None] * size)
-        for place, value in zip(places, _column_values(field.kind, values), strict=True):
-            column[place] = value
-
-
-def _column_values(kind: Kind, values: Sequence[Any]) -> Sequence[Any]:
-    if kind == "time":
-        return [None if value is None else microseconds(value) for value in values]
-    if kind == "integer":
-        return _integers(values)
-    return values
-
-
-def _integers(values: Iterable[int | None]) -> list[int | None]:
-    return [value if value is not None and -_INT64 <= value < _INT64 else None for value in values]
-
-
 def microseconds(moment: datetime) -> int:
     """Return ``moment`` in microseconds since the epoch; one without a time zone is taken as UTC."""
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
 
 
-def _json(body: KnownBody | Unknown) -> str:
-    if not isinstance(body, Unknown):
-        return _encoder.encode(body).decode()
+def _body(record: Recorded) -> tuple[str, str | None]:
+    """Return the body as JSON, and the JSON of its fields where that is another: what the log holds may say more than is known."""
+    body = record.event.body
+    if isinstance(body, Unknown):
+        return _readable(body.raw), "{}"
+    known = _encoder.encode(body)
+    if not record.data or record.data.endswith(known, 0, -1):
+        return known.decode(), None
+    said = body_json(record)
+    return (known.decode(), None) if said is None else (_readable(said), known.decode())
+
+
+def _readable(raw: bytes) -> str:
     try:
-        text = body.raw.decode()
+        text = raw.decode()
         msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _encoder.encode({"unreadable": body.raw.decode(errors="backslashreplace")}).decode()
+        return _encoder.encode({"unreadable": raw.decode(errors="backslashreplace")}).decode()
     return text
 
 
 def insert(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Insert ``columns`` as rows of ``events``."""
-    filled = {name: values for name, values in columns.items() if any(value is not None for value in values)}
+    """Insert ``columns`` (of `columns_of`) as rows of ``events``."""
+    statement = _insertion(frozenset(columns["type"]))
     if len(columns["seq"]) <= _FEW:
-        _insert_few(connection, filled)
-    else:
-        _insert_many(connection, filled)
-
-
-def _insert_few(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, Sequence[Any]]) -> None:
-    row = ", ".join("make_timestamptz(?::BIGINT)" if KINDS[name] == "time" else "?" for name in columns)
-    rows = list(zip(*columns.values(), strict=True))
-    connection.execute(
-        f"INSERT INTO events ({', '.join(columns)}) VALUES {', '.join([f'({row})'] * len(rows))}",  # noqa: S608 - names
-        [value for values in rows for value in values],
-    ).fetchall()
-
-
-def _insert_many(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, Sequence[Any]]) -> None:
-    casts = {"time": "::TIMESTAMPTZ", "boolean": "::BOOLEAN"}
-    chosen = ", ".join(f"{name}{casts.get(KINDS[name], '')}" for name in columns)
+        row = ", ".join("?::VARCHAR" if KINDS.get(name, "text") == "text" else "?::BIGINT" for name in columns)
+        values = ", ".join([f"({row})"] * len(columns["seq"]))
+        given = [value for row in zip(*columns.values(), strict=True) for value in row]
+        connection.execute(f"{statement} FROM (VALUES {values}) AS incoming ({', '.join(columns)}))", given).fetchall()
+        return
     # A batch that fails leaves its name behind, for the next batch to replace.
-    connection.register("incoming", {name: _array(KINDS[name], values) for name, values in columns.items()})
-    connection.execute(f"INSERT INTO events ({', '.join(columns)}) SELECT {chosen} FROM incoming").fetchall()  # noqa: S608
+    connection.register("incoming", {name: _array(name, values) for name, values in columns.items()})
+    connection.execute(f"{statement} FROM incoming)").fetchall()
     connection.unregister("incoming")
 
 
-def _array(kind: Kind, values: Sequence[Any]) -> np.ndarray[Any, Any]:
-    if kind == "text":
-        return np.array(values, dtype=object)
-    if kind == "float":
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    missing = [value is None for value in values]
-    numbers = np.array(
-        [0 if value is None else value for value in values], dtype=np.int8 if kind == "boolean" else np.int64
+@cache
+def _insertion(types: frozenset[str]) -> str:
+    """Return the statement that inserts events of these types, up to where they come from."""
+    fields = {field.column: field for name in types for field in _FIELDS.get(name, ())}
+    keys = {field.attribute: _DUCKDB[field.kind] for field in fields.values()}
+    # A name that means another thing in another event is read as text, and cast where it is meant.
+    keys |= {
+        key: "VARCHAR" for key in keys if len({field.kind for field in fields.values() if field.attribute == key}) > 1
+    }
+    chosen = [_common(name) for name in COMMON] + [_field(field) for field in fields.values()]
+    # DuckDB wants at least one key.
+    shape = msgspec.json.encode(keys or {"type": "VARCHAR"}).decode()
+    return (
+        f"INSERT INTO events ({', '.join([*COMMON, *fields])}) SELECT {', '.join(chosen)} "  # noqa: S608 - names
+        f"FROM (SELECT *, json_transform(coalesce(fields, body), '{shape}') AS f"
     )
-    if kind == "time":
-        moments = numbers.view("datetime64[us]")
-        moments[missing] = np.datetime64("NaT")
-        return moments
+
+
+def _common(column: str) -> str:
+    return f"make_timestamptz({column})" if COMMON[column] == "time" else f"{column}::{_DUCKDB[COMMON[column]]}"
+
+
+def _field(field: Field) -> str:
+    """Return the column's value: the field, of the events in which it means this column; what was left out is its default."""
+    meant = {name: one for name, fields in _FIELDS.items() for one in fields if one.column == field.column}
+    having = {name for name, body in BODY_TYPES.items() if field.attribute in body.__struct_fields__}
+    value = f'f."{field.attribute}"::{_DUCKDB[field.kind]}'
+    if having != meant.keys():
+        value = f"CASE WHEN type IN ({', '.join(map(_text, sorted(meant)))}) THEN {value} END"
+    defaults = {name: _text(one.default) for name, one in meant.items() if one.default is not None}
+    if not defaults:
+        return value
+    cases = " ".join(f"WHEN {_text(name)} THEN {default}" for name, default in sorted(defaults.items()))
+    return f"coalesce({value}, CASE WHEN known THEN CASE type {cases} END END)"
+
+
+def _text(value: str | float) -> str:
+    """Return ``value`` as SQL."""
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+
+
+def _array(name: str, values: Sequence[Any]) -> np.ndarray[Any, Any]:
+    if KINDS.get(name, "text") == "text":
+        return np.array(values, dtype=object)
+    missing = [value is None for value in values]
+    numbers = np.array([0 if value is None else value for value in values], dtype=np.int64)
     return np.ma.masked_array(numbers, mask=missing) if any(missing) else numbers

@@ -525,6 +525,17 @@ def decode(data: bytes) -> Event:
     return Event(id=envelope.id, time=envelope.time, producer=envelope.producer, version=version, body=body)
 
 
+def body_json(recorded: Recorded) -> bytes | None:
+    """Return the body as the log holds it, where that has the version and the entries of ``recorded``'s; None otherwise.
+
+    It may say more than `decode` understood: fields that a later vmr has added.
+    """
+    envelope = _envelopes.decode(recorded.data)
+    body = recorded.event.body
+    inlined = isinstance(body, SchedulePublished) and body.entries_object is not None and bool(body.entries)
+    return None if inlined or envelope.version != recorded.event.version else bytes(envelope.body)
+
+
 def _upcast(name: str, version: int, raw: msgspec.Raw) -> KnownBody:
     plain: dict[str, Any] = _ANY.decode(raw)
     for step in range(version, BODY_TYPES[name].VERSION):
