@@ -23,6 +23,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from vmr.errors import JetStreamMissingError, LogUnavailableError
+from vmr.log._client import HistoryClient
 from vmr.log._wire import Address, ApiError, ApiRefusedError, ConnectionLostError, NoAnswerError, NobodyListensError
 
 _log = structlog.get_logger(__name__)
@@ -57,7 +58,7 @@ class Connection:
 
         Raises `ServerNotFoundError`, `CredentialError` or `LogUnavailableError` within seconds.
         """
-        client = Client()
+        client = HistoryClient()
         connection = cls(client, address)
         await connection._dial(name)
         connection._subscription = await client.subscribe(f"{connection._inbox}.*", cb=connection._on_reply)
