@@ -121,11 +121,12 @@ def begins_run(record: Recorded) -> bool:
 def columns_of(batch: Sequence[Recorded], run: int) -> dict[str, list[Any]]:
     """Return the columns of ``batch``, which follows events of run number ``run``, for `insert`.
 
-    Times are microseconds since the epoch. ``fields`` is the JSON object that the bodies' fields are in, where it is not ``body``.
+    Times are microseconds since the epoch. ``fields`` is the JSON object that the bodies' fields are in, where it is not ``body``;
+    a few events come with the fields' own columns instead: then that is quicker.
     """
     events = [record.event for record in batch]
     bodies = [_body(record) for record in batch]
-    return {
+    columns: dict[str, list[Any]] = {
         "seq": [record.sequence for record in batch],
         "run": _runs(batch, run),
         "time": [microseconds(event.time) for event in events],
@@ -137,8 +138,23 @@ def columns_of(batch: Sequence[Recorded], run: int) -> dict[str, list[Any]]:
         "known": [not isinstance(event.body, Unknown) for event in events],
         "subject": [record.subject for record in batch],
         "body": [body for body, _ in bodies],
-        "fields": [fields for _, fields in bodies],
     }
+    if len(batch) > _FEW:
+        return columns | {"fields": [fields for _, fields in bodies]}
+    names = {field.column for event in events for field in _FIELDS.get(event.type, ())}
+    return columns | {name: [_value(record, name) for record in batch] for name in sorted(names)}
+
+
+def _value(record: Recorded, column: str) -> Any:
+    """Return what the event says in ``column``, as the database takes it."""
+    body = record.event.body
+    for field in () if isinstance(body, Unknown) else _FIELDS[body.type_name()]:
+        if field.column == column:
+            value = getattr(body, field.attribute)
+            if isinstance(value, datetime):
+                return microseconds(value)
+            return None if field.kind == "integer" and value is not None and not -_INT64 <= value < _INT64 else value
+    return None
 
 
 def _runs(batch: Sequence[Recorded], run: int) -> list[int]:
@@ -177,22 +193,21 @@ def _readable(raw: bytes) -> str:
 
 def insert(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, Sequence[Any]]) -> None:
     """Insert ``columns`` (of `columns_of`) as rows of ``events``."""
-    statement = _insertion(frozenset(columns["type"]))
-    if len(columns["seq"]) <= _FEW:
-        row = ", ".join("?::VARCHAR" if KINDS.get(name, "text") == "text" else "?::BIGINT" for name in columns)
-        values = ", ".join([f"({row})"] * len(columns["seq"]))
-        given = [value for row in zip(*columns.values(), strict=True) for value in row]
-        connection.execute(f"{statement} FROM (VALUES {values}) AS incoming ({', '.join(columns)}))", given).fetchall()
+    if "fields" in columns:
+        # A batch that fails leaves its name behind, for the next batch to replace.
+        connection.register("incoming", {name: _array(name, values) for name, values in columns.items()})
+        connection.execute(_insertion(frozenset(columns["type"]))).fetchall()
+        connection.unregister("incoming")
         return
-    # A batch that fails leaves its name behind, for the next batch to replace.
-    connection.register("incoming", {name: _array(name, values) for name, values in columns.items()})
-    connection.execute(f"{statement} FROM incoming)").fetchall()
-    connection.unregister("incoming")
+    row = ", ".join("make_timestamptz(?::BIGINT)" if KINDS[name] == "time" else "?" for name in columns)
+    values = ", ".join([f"({row})"] * len(columns["seq"]))
+    given = [value for row in zip(*columns.values(), strict=True) for value in row]
+    connection.execute(f"INSERT INTO events ({', '.join(columns)}) VALUES {values}", given).fetchall()  # noqa: S608 - names
 
 
 @cache
 def _insertion(types: frozenset[str]) -> str:
-    """Return the statement that inserts events of these types, up to where they come from."""
+    """Return the statement that inserts events of these types from the columns ``incoming``."""
     fields = {field.column: field for name in types for field in _FIELDS.get(name, ())}
     keys = {field.attribute: _DUCKDB[field.kind] for field in fields.values()}
     # A name that means another thing in another event is read as text, and cast where it is meant.
@@ -204,7 +219,7 @@ def _insertion(types: frozenset[str]) -> str:
     shape = msgspec.json.encode(keys or {"type": "VARCHAR"}).decode()
     return (
         f"INSERT INTO events ({', '.join([*COMMON, *fields])}) SELECT {', '.join(chosen)} "  # noqa: S608 - names
-        f"FROM (SELECT *, json_transform(coalesce(fields, body), '{shape}') AS f"
+        f"FROM (SELECT *, json_transform(coalesce(fields, body), '{shape}') AS f FROM incoming)"
     )
 
 
