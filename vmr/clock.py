@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
 
+class Alarm(Protocol):
+    """Something that is going to be called, unless it is cancelled first."""
+
+    def cancel(self) -> object:
+        """Let it not be called; nothing happens when it has been."""
+        ...
+
+
 class Clock(Protocol):
-    """The three questions about time that vmr asks."""
+    """What vmr asks of time."""
 
     def now(self) -> datetime:
         """Return the wall-clock time, in UTC. It may jump; use it for records and for times agreed with others."""
@@ -24,6 +33,10 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Return after ``seconds``; zero and negative values return after one turn of the event loop."""
+        ...
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Alarm:
+        """Let ``callback`` be called after ``seconds``: a sleep without a task, for who waits for something else at the same time."""
         ...
 
 
@@ -41,3 +54,7 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Sleep on the running event loop."""
         await asyncio.sleep(max(seconds, 0.0))
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Alarm:
+        """Set a timer of the running event loop."""
+        return asyncio.get_running_loop().call_later(max(seconds, 0.0), callback)

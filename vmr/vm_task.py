@@ -241,19 +241,14 @@ class VmTask:
         if wake is None:
             await self._changed.wait()
             return
-        sleeper = asyncio.ensure_future(self._sleep_until(wake))
-        waiter = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait({sleeper, waiter}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeper.cancel()
-            waiter.cancel()
-
-    async def _sleep_until(self, moment: datetime) -> None:
-        # How long is worked out when the sleep begins: when the start wakes thousands of VMs at once, that is not at once.
-        left = (moment - self._clock.now()).total_seconds()
         # The planner's times are finer than a datetime: it may ask to be woken in less than the clock can tell.
-        await self._clock.sleep(max(left, CLOCK_TICK))
+        left = max((wake - self._clock.now()).total_seconds(), CLOCK_TICK)
+        # An alarm, and no task that sleeps: when the start wakes thousands of VMs at once, making two tasks for each takes too long.
+        alarm = self._clock.call_later(left, self._changed.set)
+        try:
+            await self._changed.wait()
+        finally:
+            alarm.cancel()
 
     async def _act(self, actions: tuple[planner.Action, ...]) -> None:
         await self.publish(*(body for action in actions if (body := self._event_of(action)) is not None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -56,11 +57,20 @@ class MockClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
+        await self._sleeper(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.Future[None]:
+        """Let ``callback`` be called when the clock has been advanced by ``seconds``."""
+        sleeper = self._sleeper(seconds)
+        sleeper.add_done_callback(lambda done: None if done.cancelled() else callback())
+        return sleeper
+
+    def _sleeper(self, seconds: float) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._count += 1
         heapq.heappush(self._sleepers, (self._elapsed + seconds, self._count, future))
         self._touch()
-        await future
+        return future
 
     def shift_wall(self, seconds: float) -> None:
         """Set the wall clock forward or back, as an administrator would; `monotonic` and sleepers do not notice."""

@@ -180,6 +180,10 @@ class LoopClock:
         """Sleep on the loop."""
         await asyncio.sleep(max(seconds, 0.0))
 
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        """Set a timer of the loop."""
+        return self._loop.call_later(max(seconds, 0.0), callback)
+
 
 _process: ContextVar[SimulatedProcess | None] = ContextVar("_process", default=None)
 _MOST_TURNS: Final = 200
