@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -20,6 +21,8 @@ from vmr.vm_state import Attempt, EntryState
 
 _TAIL_AFTER: Final = 0.2
 _READ: Final = 1 << 20
+_RECORDING: Final = 3
+"""Parts of one output that are being recorded while the next one is read."""
 _CLAIM_LOOKS: Final = 10
 _AFTER_KILL: Final = 0.05
 _KILLED: Final = 137
@@ -45,7 +48,7 @@ class AttemptRunner:
     ) -> None:
         """Run the last attempt of ``state`` in ``directory``; its output up to the recorded offsets is known to the log.
 
-        ``watch`` counts the programs that the handler watches.
+        ``watch`` is what the attempts of a handler share.
         """
         attempt = state.attempts[-1]
         self._uuid = uuid
@@ -53,7 +56,9 @@ class AttemptRunner:
         self._clock = clock
         self._publish = publish
         self._entry = state.entry.id
-        self._looks = Looks(clock, watch or Watch())
+        watch = watch or Watch()
+        self._looks = Looks(clock, watch)
+        self._room = watch.room
         self._deadline = _deadline(state.entry.timeout, attempt)
         self._timeout = state.entry.timeout
         self._killed = False
@@ -157,21 +162,43 @@ class AttemptRunner:
     async def _drain(self, stream: StreamName) -> None:
         """Record everything that an ended attempt has written to a stream and the log does not have.
 
-        While a part is being recorded the next one is read: guest and log are about equally fast.
+        While parts are being recorded the next ones are read: guest and log are about equally fast, and neither waits for the other.
         """
-        data = await self._read(stream)
-        while True:
-            more = len(data) == _READ
-            pieces = self._pieces(stream, data, final=not more)
-            self._offsets[stream] += sum(piece.size for piece in pieces)
-            if not more:
-                await self._publish(*pieces)
-                return
-            data, _ = await asyncio.gather(self._read(stream), self._publish(*pieces))
-
-    async def _read(self, stream: StreamName) -> bytes:
         path = self._guest.dialect.attempt_file(self._directory, self._number, stream)
-        return await self._guest.read(path, self._offsets[stream], _READ)
+        recording: deque[asyncio.Task[None]] = deque()
+        more = True
+        try:
+            while more:
+                more, pieces = await self._next_pieces(stream, path)
+                recording.append(self._recording(pieces))
+                while len(recording) > (_RECORDING if more else 0):
+                    await recording.popleft()
+        finally:
+            for task in recording:
+                task.cancel()
+            await asyncio.gather(*recording, return_exceptions=True)
+        await self._guest.end_tail(path)
+
+    async def _next_pieces(self, stream: StreamName, path: str) -> tuple[bool, list[OutputCaptured]]:
+        """Return whether there may be more than the next pieces of a stream, and these; there is room for them until they are recorded."""
+        await self._room.acquire()
+        try:
+            data = await self._guest.read(path, self._offsets[stream], _READ)
+        except BaseException:
+            self._room.release()
+            raise
+        more = len(data) == _READ
+        pieces = self._pieces(stream, data, final=not more)
+        self._offsets[stream] += sum(piece.size for piece in pieces)
+        return more, pieces
+
+    def _recording(self, pieces: list[OutputCaptured]) -> asyncio.Task[None]:
+        async def record() -> None:
+            await self._publish(*pieces)
+
+        task = asyncio.create_task(record())
+        task.add_done_callback(lambda _: self._room.release())
+        return task
 
     async def _record(self, stream: StreamName, data: bytes, *, final: bool) -> bool:
         pieces = self._pieces(stream, data, final=final)

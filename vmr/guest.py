@@ -127,35 +127,38 @@ class Guest:
         return found
 
     async def read(self, path: str, offset: int, limit: int) -> bytes:
-        """Return up to ``limit`` bytes of a file from ``offset``; none when it does not exist (yet)."""
+        """Return up to ``limit`` bytes of a file from ``offset``; none when it does not exist. Keeps the file open: see `end_tail`."""
         try:
-            with _one_agent():
-                return await self._agent.read_file(path, offset, limit)
+            return await self._read_on(path, offset, limit)
         except AgentError as error:
             if error.command != "guest-file-open":
                 raise
         return await self._read_snapshot(path, offset, limit, growing=False)
 
     async def tail(self, path: str, offset: int, limit: int) -> bytes:
-        """Return up to ``limit`` bytes of a growing file from ``offset``, and keep the file open for the next call: one request each."""
+        """Return up to ``limit`` bytes of a growing file from ``offset``; none when it does not exist yet. Keeps the file open."""
         if self.dialect.snapshot(path) is not None:
             return await self._read_snapshot(path, offset, limit, growing=True)
         try:
-            with _one_agent():
-                known = self._open_files.pop(path, None)
-                handle, position = (await self._agent.file_open(path), 0) if known is None else known
-                if position != offset:
-                    await self._agent.file_seek(handle, offset)
-                data = (await self._agent.file_read(handle, limit)).data
+            return await self._read_on(path, offset, limit)
         except AgentError as error:
-            if error.command == "guest-file-open":
-                return b""
-            raise
+            if error.command != "guest-file-open":
+                raise
+        return b""
+
+    async def _read_on(self, path: str, offset: int, limit: int) -> bytes:
+        """Read on where the last call for this file ended: one request each, while opening and closing it each time takes four."""
+        with _one_agent():
+            known = self._open_files.pop(path, None)
+            handle, position = (await self._agent.file_open(path), 0) if known is None else known
+            if position != offset:
+                await self._agent.file_seek(handle, offset)
+            data = (await self._agent.file_read(handle, limit)).data
         self._open_files[path] = (handle, offset + len(data))
         return data
 
     async def end_tail(self, path: str) -> None:
-        """Close a file that `tail` keeps open, if it does."""
+        """Close a file that `tail` or `read` keeps open, if one does."""
         handle, _ = self._open_files.pop(path, (None, 0))
         if handle is not None:
             with _one_agent():

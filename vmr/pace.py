@@ -7,6 +7,7 @@ then with the duration, up to `LONGEST`; and all programs of a handler together 
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from vmr.clock import Clock
@@ -14,6 +15,8 @@ from vmr.clock import Clock
 FIRST: Final = 0.002
 LONGEST: Final = 8.0
 LOOKS_PER_SECOND: Final = 2_000
+PIECES_AT_ONCE: Final = 64
+"""Pieces of output (a megabyte each) that a handler holds at once: thousands of programs may end in the same second."""
 _GROWTH: Final = 1.5
 _SHORT: Final = 0.25
 _SHARE: Final = 1 / 16
@@ -31,10 +34,11 @@ def next_pause(last: float, elapsed: float, watched: int) -> float:
 
 
 class Watch:
-    """Counts the programs that a handler watches."""
+    """What the attempts of a handler share: how many programs are watched, and room for output on its way into the log."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.room = asyncio.Semaphore(PIECES_AT_ONCE)
 
 
 class Looks:

@@ -63,7 +63,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         resources: files for guests.
         transfers: folder for files copied out of guests.
         host_programs: folder for programs of schedules that run on this host.
-        watch: counts the programs that are watched.
+        watch: what all attempts share.
         connect: makes a guest from its VM's state.
 
     """
