@@ -18,7 +18,7 @@ import duckdb
 import msgspec
 import numpy as np
 
-from vmr.events import BODY_TYPES, Body, ExperimentCleared, Recorded, Unknown, body_json
+from vmr.events import BODY_TYPES, Body, ExperimentCleared, KnownBody, Recorded, Unknown, body_json
 
 Kind: TypeAlias = Literal["text", "integer", "float", "boolean", "time"]
 
@@ -174,12 +174,17 @@ def _body(record: Recorded) -> tuple[str, str | None]:
     """Return the body as JSON, and the JSON of its fields where that is another: what the log holds may say more than is known."""
     body = record.event.body
     if isinstance(body, Unknown):
-        return _readable(body.raw), "{}"
+        return json_body(body), "{}"
     known = _encoder.encode(body)
     if not record.data or record.data.endswith(known, 0, -1):
         return known.decode(), None
     said = body_json(record)
     return (known.decode(), None) if said is None else (_readable(said), known.decode())
+
+
+def json_body(body: KnownBody | Unknown) -> str:
+    """Return what the column ``body`` holds of ``body``: always JSON, also of what is none."""
+    return _readable(body.raw) if isinstance(body, Unknown) else _encoder.encode(body).decode()
 
 
 def _readable(raw: bytes) -> str:
