@@ -142,11 +142,21 @@ async def open_projector(log: AsyncLog, path: Path) -> Projector:
         _put_aside(path)
         projector = Projector(path)
     if await _belongs(projector, log):
-        return projector
+        return await begin_with(projector, log)
     logger.warning("the read model is of another log and is made anew", path=str(path), cursor=projector.cursor)
     projector.close()
     _put_aside(path)
-    return Projector(path)
+    return await begin_with(Projector(path), log)
+
+
+async def begin_with(projector: Projector, log: AsyncLog) -> Projector:
+    """Let an empty read model begin where ``log`` begins: runs before that are in archives (`vmr log truncate`), and not in it."""
+    if projector.cursor == 0:
+        first, run = await log.beginning()
+        if first > 1:
+            logger.warning("the log begins in the middle of the record, and so does this read model", first=first, run=run)
+            projector.begin(first, run)
+    return projector
 
 
 def _put_aside(path: Path) -> None:
