@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from vmr.errors import InvalidInputError
 from vmr.offline import open_offline
-from vmr.projector import Projector, whole
+from vmr.projector import Projector, begin_with, whole
 
 if TYPE_CHECKING:
     from vmr.log import AsyncLog
@@ -27,7 +27,7 @@ async def from_log(log: AsyncLog, path: Path) -> int:
     Raises `InvalidInputError` when there is a file already, or none can be written.
     """
     with _new(path) as part:
-        projector = Projector(part)
+        projector = await begin_with(Projector(part), log)
         try:
             async for batch in log.read():
                 await asyncio.to_thread(projector.apply, [await whole(log, recorded) for recorded in batch])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vmr.archive._create import create_archive
+from vmr.archive._import import import_archive
 from vmr.archive._manifest import FORMAT, About, Manifest, Member, Part
 from vmr.archive._read import Archive, open_archive
 from vmr.archive._verify import Verdict, verify_archive
@@ -16,6 +17,7 @@ __all__ = [
     "Part",
     "Verdict",
     "create_archive",
+    "import_archive",
     "open_archive",
     "verify_archive",
 ]

@@ -138,6 +138,10 @@ class AsyncLog(Verbs):
         """
         return await self._publish([copy_of(self.db, record) for record in records])
 
+    async def publish_copies(self, messages: Sequence[Outgoing]) -> list[int]:
+        """Record messages of another log as they are, all or none where they are at most 1,000 (and 4 MB)."""
+        return await self._publish(messages)
+
     async def publish_expecting(self, body: KnownBody, last_subject_sequence: int) -> int:
         """Record ``body`` if ``last_subject_sequence`` is the last sequence on its subject (0: none); return its sequence.
 
@@ -157,6 +161,13 @@ class AsyncLog(Verbs):
         if info is None:
             raise LogUnavailableError(f"stream {self._stream} is gone from the server")
         return info.state.last_seq
+
+    async def beginning(self) -> tuple[int, int]:
+        """Return the sequence of the first event that the log holds, or will, and the number of the run that it is of."""
+        info = await stream_info(self._connection, self._stream)
+        if info is None:
+            raise LogUnavailableError(f"stream {self._stream} is gone from the server")
+        return info.state.first_seq or 1, info.first_run
 
     async def read(
         self, filters: Sequence[str] | None = None, start: int = 1, stop: int | None = None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cache
 from secrets import token_hex
 from typing import Any, Final
@@ -37,8 +37,16 @@ _PULL_BYTES: Final = 32 * 1024 * 1024
 _ENDS_PULL: Final = frozenset({"404", "408"})
 
 
+STORED_HEADER: Final = "Vmr-Stored"
+"""Header of a message that is a copy: when the original was stored, in nanoseconds since the epoch."""
+_LATEST: Final = 2**63
+
+
 class Raw(msgspec.Struct, frozen=True, gc=False):
-    """A message as the stream holds it; ``pending`` is how many there were after it when it was sent."""
+    """A message as the stream holds it; ``pending`` is how many there were after it when it was sent.
+
+    ``stored`` is in nanoseconds since the epoch: of the original, where the message is a copy (see `STORED_HEADER`).
+    """
 
     sequence: int
     stored: int
@@ -255,9 +263,8 @@ class Feed:
             self._lost = f"message {self._number} of the consumer did not arrive"
             return
         self._wanted -= 1
-        self._arrived.append(
-            Raw(int(tokens[first + 3]), int(tokens[first + 5]), message.subject, message.data, int(tokens[first + 6]))
-        )
+        stored = stored_time(message.headers, int(tokens[first + 5]))
+        self._arrived.append(Raw(int(tokens[first + 3]), stored, message.subject, message.data, int(tokens[first + 6])))
 
     def _on_status(self, headers: dict[str, str]) -> None:
         status, description = headers.get("Status", ""), headers.get("Description", "")
@@ -267,3 +274,11 @@ class Feed:
             self._wanted = 0
         elif self._lost is None:
             self._lost = f"{status} {description}".strip() or "an answer without a meaning"
+
+
+def stored_time(headers: Mapping[str, str] | None, otherwise: int) -> int:
+    """Return when the message with these headers was stored, ``otherwise`` where they do not say so (ns since the epoch)."""
+    said = headers.get(STORED_HEADER) if headers else None
+    if said is None or not (said.isascii() and said.isdigit() and len(said) < 20 and int(said) < _LATEST):
+        return otherwise
+    return int(said)

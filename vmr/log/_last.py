@@ -12,7 +12,7 @@ import msgspec
 from vmr.events import Recorded
 from vmr.log._async import AsyncLog
 from vmr.log._events import to_recorded
-from vmr.log._feed import Raw
+from vmr.log._feed import Raw, stored_time
 from vmr.log._wire import ApiRefusedError
 from vmr.subjects import stream_name
 
@@ -24,6 +24,7 @@ class _Stored(msgspec.Struct, frozen=True):
     seq: int
     time: str
     data: bytes = b""
+    hdrs: bytes = b""
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -52,7 +53,13 @@ async def _get(log: AsyncLog, which: dict[str, str | int]) -> Recorded | None:
             return None
         raise
     stored = found.message
-    return to_recorded(Raw(stored.seq, _nanoseconds(stored.time), stored.subject, stored.data, 0))
+    moment = stored_time(_headers(stored.hdrs), _nanoseconds(stored.time))
+    return to_recorded(Raw(stored.seq, moment, stored.subject, stored.data, 0))
+
+
+def _headers(block: bytes) -> dict[str, str]:
+    lines = (line.partition(":") for line in block.decode("utf-8", "replace").splitlines()[1:])
+    return {name: value.strip() for name, _, value in lines}
 
 
 def _nanoseconds(time: str) -> int:

@@ -6,6 +6,8 @@ because the promises of the log rest on it. A setting that the server can still 
 
 from __future__ import annotations
 
+import asyncio
+import time
 from functools import cache
 from typing import Any, Final
 
@@ -21,6 +23,12 @@ from vmr.subjects import check_database, stream_name
 _log = structlog.get_logger(__name__)
 _NOT_FOUND: Final = 10059
 _MAY_CHANGE: Final = "vmr.operator_may_change"
+FIRST_RUN: Final = "vmr.first_run"
+"""Metadata of a stream whose first event is not that of run 1: the number of the run."""
+TRUNCATING: Final = "vmr.truncating"
+"""Metadata of a stream while its beginning is removed (see `vmr.archive.truncate_log`)."""
+_TRUNCATION_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.1
 
 
 class StreamState(msgspec.Struct, frozen=True):
@@ -37,6 +45,17 @@ class StreamInfo(msgspec.Struct, frozen=True):
 
     config: dict[str, Any]
     state: StreamState
+
+    @property
+    def first_run(self) -> int:
+        """The number of the run that the stream's first event is of: runs before it are in archives."""
+        said = (self.config.get("metadata") or {}).get(FIRST_RUN, "1")
+        return int(said) if said.isascii() and said.isdigit() else 1
+
+    @property
+    def truncating(self) -> bool:
+        """Whether the beginning of the stream is being removed, or that was interrupted."""
+        return TRUNCATING in (self.config.get("metadata") or {})
 
 
 @cache
@@ -67,7 +86,7 @@ async def open_stream(connection: Connection, file: str, db: str, *, create: boo
     server cannot mend.
     """
     wanted = definition(file, db)
-    info = await stream_info(connection, wanted["name"])
+    info = await _untouched(connection, wanted["name"])
     if info is None and not create:
         raise LogUnavailableError(
             f"the server at {connection.address} has no database {db!r} (stream {stream_name(db)}): check VMR_DB"
@@ -78,6 +97,19 @@ async def open_stream(connection: Connection, file: str, db: str, *, create: boo
         return created
     wrong = differences(wanted, info.config)
     return await _mend(connection, wanted, info, wrong) if wrong else info
+
+
+async def _untouched(connection: Connection, name: str) -> StreamInfo | None:
+    """Return what the server says of a stream whose beginning nobody removes at the moment."""
+    deadline = time.monotonic() + _TRUNCATION_SECONDS
+    while (info := await stream_info(connection, name)) is not None and info.truncating:
+        if time.monotonic() > deadline:
+            raise LogUnavailableError(
+                f"removing the beginning of stream {name} was interrupted: `vmr log truncate` finishes it; until then nothing is "
+                "recorded, and nothing is lost"
+            )
+        await asyncio.sleep(_LOOK_SECONDS)
+    return info
 
 
 def differences(wanted: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:

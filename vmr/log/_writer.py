@@ -19,6 +19,7 @@ import uuid_utils
 from vmr.errors import PublishError
 from vmr.eventlog import Fence
 from vmr.log._connection import Connection
+from vmr.log._feed import STORED_HEADER
 from vmr.log._wire import ApiError, ApiRefusedError, ConnectionLostError, NoAnswerError, NobodyListensError
 
 _log = structlog.get_logger(__name__)
@@ -35,6 +36,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     """A message to publish. ``expected``: the last sequence that its subject must have, 0 for none; None for any.
 
     ``fence``: the last sequence that another subject must have, which this message is not on; only one of both is possible.
+    ``stored``: for a copy, when the original was stored (ns since the epoch). ``after``: the last sequence that the whole stream must
+    have; for the first message of a batch only.
     """
 
     subject: str
@@ -42,6 +45,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     id: str
     expected: int | None = None
     fence: Fence | None = None
+    stored: int | None = None
+    after: int | None = None
 
     def headers(self) -> dict[str, str]:
         """Return the headers of this message outside of a batch."""
@@ -51,6 +56,10 @@ class Outgoing(msgspec.Struct, frozen=True):
         elif self.fence is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(self.fence.sequence)
             headers["Nats-Expected-Last-Subject-Sequence-Subject"] = self.fence.subject
+        if self.stored is not None:
+            headers[STORED_HEADER] = str(self.stored)
+        if self.after is not None:
+            headers["Nats-Expected-Last-Sequence"] = str(self.after)
         return headers
 
 
