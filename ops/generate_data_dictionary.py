@@ -11,10 +11,10 @@ from pathlib import Path
 
 import duckdb
 
+from vmr.installed import made_by
 from vmr.past import tables_of
 from vmr.projections import Projection, Query, load_projections, load_queries, load_questions
 from vmr.projector import Projector
-from vmr.read_model import made_by
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "data-dictionary.md"
 

@@ -112,9 +112,21 @@ COMMENT ON COLUMN log_cursor.run IS 'Number of the current run; 0 before the fir
 CREATE TABLE projections (
     name    VARCHAR   NOT NULL,
     hash    VARCHAR   NOT NULL,
+    text    VARCHAR   NOT NULL,
     objects VARCHAR[] NOT NULL
 );
 COMMENT ON TABLE projections IS 'The projections in this read model, and from which text each was folded';
 COMMENT ON COLUMN projections.name IS 'Name of the projection';
-COMMENT ON COLUMN projections.hash IS 'SHA-256 of its text; where it differs from the file, the projection is folded again';
+COMMENT ON COLUMN projections.hash IS 'SHA-256 of its text; where it differs from the file, the projection is made anew';
+COMMENT ON COLUMN projections.text IS 'Its text: what folds it until a newer version of it has caught up';
 COMMENT ON COLUMN projections.objects IS 'Names of its tables and views';
+
+CREATE TABLE rebuilds (
+    name VARCHAR NOT NULL,
+    hash VARCHAR NOT NULL,
+    seq  BIGINT  NOT NULL
+);
+COMMENT ON TABLE rebuilds IS 'The projections that are being folded anew, beside what is answered from; empty otherwise';
+COMMENT ON COLUMN rebuilds.name IS 'Name of the projection';
+COMMENT ON COLUMN rebuilds.hash IS 'SHA-256 of the text that it is folded by';
+COMMENT ON COLUMN rebuilds.seq IS 'Sequence of the last event that is folded so; it takes its place when that is the last of all';

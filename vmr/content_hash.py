@@ -16,7 +16,7 @@ import duckdb
 
 from vmr.errors import DataError
 
-NOT_CONTENT: Final = frozenset({"projections"})
+NOT_CONTENT: Final = frozenset({"projections", "rebuilds"})
 """Tables that say how a read model was made, and not what is in it."""
 
 

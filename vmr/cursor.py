@@ -10,16 +10,19 @@ class CursorWatch:
 
     Attributes:
         cursor: sequence of the last event that the read model reflects.
+        generation: how often its tables and views were replaced: what was answered of the same cursor before may be of other ones.
 
     """
 
     def __init__(self) -> None:
         self.cursor = 0
+        self.generation = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
-    def advance(self, cursor: int) -> None:
-        """Note that the read model has reached ``cursor``, and wake who waited for it."""
+    def advance(self, cursor: int, generation: int = 0) -> None:
+        """Note that the read model has reached ``cursor``, with tables of ``generation``, and wake who waited for it."""
         self.cursor = cursor
+        self.generation = generation
         still = []
         for sequence, future in self._waiting:
             if sequence > cursor:

@@ -20,14 +20,11 @@ from typing import Final
 import duckdb
 
 from vmr.errors import QueryError
+from vmr.folding import BATCH, fold
+from vmr.installed import is_installed, made_by, tables_made_by
 from vmr.projections import Fold, Projection, load_projections
-from vmr.read_model import fold, is_installed, made_by
 
 _DATABASE: Final = "vmr_past"
-_BATCH: Final = """
-CREATE VIEW batch AS SELECT * FROM events
-WHERE seq BETWEEN getvariable('batch_first') AND getvariable('batch_last')
-"""
 _KEPT: Final = 4
 _STEP: Final = 1_000_000
 _MOMENTS_OF_TYPES: Final = "SELECT DISTINCT type, (seq - 1) // ? FROM events WHERE type IN (SELECT unnest(?))"
@@ -108,7 +105,8 @@ class Past:
         connection.execute(f"CREATE SCHEMA {_DATABASE}.{_schema(sequence)}")
         connection.execute(f"USE {_DATABASE}.{_schema(sequence)}")
         connection.execute(f"CREATE VIEW events AS SELECT * FROM {main}.events WHERE seq <= {sequence:d}")  # noqa: S608 - a number
-        connection.execute(f"CREATE VIEW projections AS SELECT * FROM {main}.projections")  # noqa: S608 - a name
+        for table in ("projections", "rebuilds"):
+            connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {main}.{table}")  # noqa: S608 - names
         connection.execute(
             f"CREATE TABLE log_cursor AS SELECT {sequence:d}::BIGINT AS seq,"  # noqa: S608 - a number
             f" coalesce((SELECT run FROM {main}.events WHERE seq = {sequence:d}), 0)::INTEGER AS run"
@@ -128,9 +126,8 @@ class Past:
             self._fold(connection, folds, sequence)
 
     def _look_back(self, connection: duckdb.DuckDBPyConnection, projection: Projection, sequence: int) -> None:
-        for kind, name in made_by(projection):
-            if kind == "TABLE":
-                connection.execute(f"DROP TABLE {name}")
+        for name in tables_made_by(projection):
+            connection.execute(f"DROP TABLE {name}")
         present = f'"{self._home}".main'
         connection.execute(Template(projection.as_of).substitute(present=present, sequence=sequence))
 
@@ -140,7 +137,7 @@ class Past:
         found: dict[int, set[str]] = {}
         for type_, step in connection.execute(_MOMENTS_OF_TYPES, [_STEP, types]).fetchall():
             found.setdefault(step, set()).add(type_)
-        connection.execute(_BATCH)
+        connection.execute(f"CREATE VIEW {BATCH}")
         for step, occurring in sorted(found.items()):
             due = [one for one in folds if not occurring.isdisjoint(one.events)]
             fold(connection, due, step * _STEP + 1, min(sequence, (step + 1) * _STEP))

@@ -74,7 +74,8 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
         folds: what brings the tables up to date, in order.
         as_of: SQL that makes views, with the names of its tables, of what they were after the event ``$sequence``; may be empty.
         views: SQL that makes its views.
-        hash: SHA-256 of the file's text: a read model folded from another text is out of date.
+        text: all of the file.
+        hash: SHA-256 of the text: a read model made from another text is out of date.
 
     """
 
@@ -84,7 +85,12 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     folds: tuple[Fold, ...]
     as_of: str
     views: str
+    text: str
     hash: str
+
+    def same_tables(self, other: Projection) -> bool:
+        """Return whether ``other`` makes and folds its tables in the same way; the views may differ."""
+        return (self.table, self.folds) == (other.table, other.folds)
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +140,7 @@ def parse_projection(text: str, place: str) -> Projection:
         folds=tuple(Fold(_events(title), _sql(sections, title)) for title in sections if title.startswith("fold on ")),
         as_of=_sql(sections, "as of"),
         views=_sql(sections, "views"),
+        text=text,
         hash=hashlib.sha256(text.encode()).hexdigest(),
     )
 

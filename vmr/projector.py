@@ -12,7 +12,7 @@ import gc
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import duckdb
 import structlog
@@ -23,12 +23,15 @@ from vmr.errors import DataError
 from vmr.event_columns import columns_of, insert
 from vmr.eventlog import Objects, with_entries
 from vmr.events import Recorded
-from vmr.projections import load_projections
+from vmr.projections import Fold, Projection, load_projections
 from vmr.schedule import ObjectRef
 from vmr.sql_guard import lock_down
 
 if TYPE_CHECKING:
     from vmr.log import AsyncLog
+
+_REBUILD_STEP: Final = 50_000
+"""Events between which a batch may be folded while projections are folded anew: a tenth of a second."""
 
 logger = structlog.get_logger(__name__)
 
@@ -51,16 +54,24 @@ class Projector:
     Attributes:
         cursor: sequence of the last event that the read model reflects; 0 before the first.
         run: number of the current run; 0 before the first event.
+        generation: how often the tables and views were replaced since it was opened.
 
     """
 
-    def __init__(self, path: Path | str = ":memory:", *, threads: int = 2, folder: Path | None = None) -> None:
-        """Open the read model at ``path``, or make it, with the projections of ``folder`` (default: vmr's own)."""
-        projections = load_projections(folder)
-        self._folds = [fold for projection in projections for fold in projection.folds]
+    def __init__(
+        self, path: Path | str = ":memory:", *, threads: int = 2, folder: Path | None = None, beside: bool = False
+    ) -> None:
+        """Open the read model at ``path``, or make it, with the projections of ``folder`` (default: vmr's own).
+
+        Projections that have changed are folded again first; with ``beside``, those of before go on meanwhile, and
+        `rebuild_step` folds the new ones.
+        """
+        self._projections = load_projections(folder)
+        self.generation = 0
         self._connection = read_model.open_database(path, threads=threads)
         try:
-            read_model.prepare(self._connection, projections)
+            self._rebuild = read_model.prepare(self._connection, self._projections, beside=beside)
+            self._folds = _folds(self._rebuild.live if self._rebuild else self._projections)
             self.cursor, self.run = self._connection.execute("SELECT seq, run FROM log_cursor").fetchall()[0]
         except BaseException:
             self._connection.close()
@@ -96,6 +107,25 @@ class Projector:
         self.cursor, self.run = last, run
         return len(fresh)
 
+    @property
+    def rebuilding(self) -> bool:
+        """Whether there is work for `rebuild_step`."""
+        return self._rebuild is not None
+
+    def rebuild_step(self) -> None:
+        """Fold some more of the projections that are folded anew. Ones that fail are given up, and those of before stay."""
+        if self._rebuild is None:
+            return
+        try:
+            done = self._rebuild.step(_REBUILD_STEP)
+        except duckdb.Error as error:
+            logger.exception("projections cannot be folded anew; those of before stay", error=str(error))
+            self._rebuild = None
+            return
+        if done:
+            self._rebuild, self._folds = None, _folds(self._projections)
+            self.generation += 1
+
     def _fresh(self, batch: Sequence[Recorded]) -> Sequence[Recorded]:
         fresh = [record for record in batch if record.sequence > self.cursor]
         for expected, record in enumerate(fresh, self.cursor + 1):
@@ -121,6 +151,10 @@ class Projector:
         self._connection.close()
 
 
+def _folds(projections: Sequence[Projection]) -> list[Fold]:
+    return [fold for projection in projections for fold in projection.folds]
+
+
 def collect_garbage_seldom() -> None:
     """Let this process look for cyclic garbage seldom: decoding makes thousands of objects per batch, and no cycles.
 
@@ -136,17 +170,17 @@ async def open_projector(log: AsyncLog, path: Path) -> Projector:
     """
     load_projections()
     try:
-        projector = Projector(path)
+        projector = Projector(path, beside=True)
     except DataError as error:
         logger.exception("the read model cannot be read, is put aside and made anew", path=str(path), error=str(error))
         _put_aside(path)
-        projector = Projector(path)
+        projector = Projector(path, beside=True)
     if await _belongs(projector, log):
         return await begin_with(projector, log)
     logger.warning("the read model is of another log and is made anew", path=str(path), cursor=projector.cursor)
     projector.close()
     _put_aside(path)
-    return await begin_with(Projector(path), log)
+    return await begin_with(Projector(path, beside=True), log)
 
 
 async def begin_with(projector: Projector, log: AsyncLog) -> Projector:
@@ -154,7 +188,9 @@ async def begin_with(projector: Projector, log: AsyncLog) -> Projector:
     if projector.cursor == 0:
         first, run = await log.beginning()
         if first > 1:
-            logger.warning("the log begins in the middle of the record, and so does this read model", first=first, run=run)
+            logger.warning(
+                "the log begins in the middle of the record, and so does this read model", first=first, run=run
+            )
             projector.begin(first, run)
     return projector
 
@@ -180,29 +216,35 @@ async def run_projector(source: EventSource, projector: Projector, watch: Cursor
     """Follow ``source`` from the projector's cursor on, for ever; tell ``watch`` of every step.
 
     While a batch is folded, the next one is read: what came meanwhile is one event when it is quiet, thousands when it is not.
+    Projections that are folded anew get a step after every batch, and all the time that no events come.
     """
     watch = watch or CursorWatch()
     watch.advance(projector.cursor)
     batches = source.follow(start=projector.cursor + 1)
     coming = asyncio.ensure_future(_next(source, batches))
-    folding: asyncio.Future[int] | None = None
+    folding: asyncio.Future[Any] | None = None
+    stepped = False
     with ThreadPoolExecutor(1, thread_name_prefix="projector") as thread:
         try:
             while True:
+                if folding is None and projector.rebuilding and not (stepped and coming.done()):
+                    folding = asyncio.get_running_loop().run_in_executor(thread, projector.rebuild_step)
+                    stepped = True
+                elif folding is None and coming.done():
+                    folding = asyncio.get_running_loop().run_in_executor(thread, projector.apply, coming.result())
+                    coming = asyncio.ensure_future(_next(source, batches))
+                    stepped = False
                 await asyncio.wait(_under_way(coming, folding), return_when=asyncio.FIRST_COMPLETED)
                 if folding is not None and folding.done():
                     folding.result()
-                    watch.advance(projector.cursor)
+                    watch.advance(projector.cursor, projector.generation)
                     folding = None
-                if folding is None and coming.done():
-                    folding = asyncio.get_running_loop().run_in_executor(thread, projector.apply, coming.result())
-                    coming = asyncio.ensure_future(_next(source, batches))
         finally:
             coming.cancel()
             await asyncio.wait({coming})
 
 
-def _under_way(coming: asyncio.Future[list[Recorded]], folding: asyncio.Future[int] | None) -> set[asyncio.Future[Any]]:
+def _under_way(coming: asyncio.Future[list[Recorded]], folding: asyncio.Future[Any] | None) -> set[asyncio.Future[Any]]:
     """Return what to wait for: a batch that has come is no news while the one before is being folded."""
     if folding is None:
         return {coming}

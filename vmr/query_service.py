@@ -78,7 +78,8 @@ class QueryService:
         self._watch = watch
         self._queries = load_queries()
         self._selects = {name: Select(query.sql) for name, query in self._queries.items()}
-        self._kept: OrderedDict[tuple[str, bytes], tuple[int, Parts]] = OrderedDict()
+        self._generation = 0
+        self._kept: OrderedDict[tuple[str, bytes], tuple[int, int, Parts]] = OrderedDict()
         self._endpoints = Endpoints(client)
 
     async def start(self) -> None:
@@ -94,23 +95,30 @@ class QueryService:
         within = await wait_for(self._watch, question)
         params = bind(self._queries[name], question.params)
         key = (name, repr(params).encode())
+        generation = self._watch.generation
+        if generation != self._generation:
+            # Other views have other columns.
+            self._generation = generation
+            self._selects = {name: Select(query.sql) for name, query in self._queries.items()}
         kept = self._kept.get(key)
-        if kept is not None and kept[0] == self._watch.cursor:
-            return kept[1]
+        if kept is not None and kept[:2] == (self._watch.cursor, generation):
+            return kept[2]
         limit = self._client.max_payload - _HEADERS_ROOM
 
+        select = self._selects[name]
+
         def work(connection: duckdb.DuckDBPyConnection) -> tuple[int, Parts]:
-            answer = read(connection, self._selects[name], params)
+            answer = read(connection, select, params)
             return answer.sequence, encode_answer(answer, limit)
 
         sequence, parts = await self._readers.run(work, within=within, work=doing)
-        self._keep(key, sequence, parts)
+        self._keep(key, (sequence, generation, parts))
         return parts
 
-    def _keep(self, key: tuple[str, bytes], sequence: int, parts: Parts) -> None:
-        if sum(map(len, parts)) > _LARGEST_CACHED:
+    def _keep(self, key: tuple[str, bytes], answer: tuple[int, int, Parts]) -> None:
+        if sum(map(len, answer[2])) > _LARGEST_CACHED:
             return
-        self._kept[key] = sequence, parts
+        self._kept[key] = answer
         self._kept.move_to_end(key)
         if len(self._kept) > _CACHED:
             self._kept.popitem(last=False)

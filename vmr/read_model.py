@@ -1,41 +1,31 @@
-"""The DuckDB database behind the projections: opened, brought up to the SQL of today, and read.
+"""The DuckDB database behind the projections: opened, and brought up to the SQL of today.
 
-The table ``projections`` remembers from which text each projection was folded. One whose text has changed is folded again from
-``events``; when the columns of ``events`` themselves have changed, everything is thrown away and the log is read again from its
-first event. Both happen in one transaction, so that a crash leaves the read model as it was.
+The table ``projections`` remembers from which text each projection was made. One whose tables are made in another way than before
+is folded again from ``events`` (see `vmr.rebuild`); where only views differ, they are replaced. When the columns of ``events``
+themselves have changed, everything is thrown away and the log is read again from its first event. A crash at any moment leaves the
+read model as it was before or after.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
-import structlog
 
 from vmr.errors import DataError, LogUnavailableError
-from vmr.event_columns import KINDS
-from vmr.projections import Fold, Projection
+from vmr.folding import BATCH, FOLD_STEP, fold, fold_all, transaction
+from vmr.installed import Installed, drop, hash_of, installed, remember
+from vmr.projections import Projection
+from vmr.rebuild import DROP_SCHEMA, Rebuild, abandon
 
-_MADE: Final = re.compile(r"^CREATE (TABLE|VIEW) (\w+)", re.MULTILINE)
+__all__ = ["FOLD_STEP", "fold", "fold_all", "open_database", "prepare"]
+
 # A checkpoint holds up the fold that it comes after: seldom ones are worth a longer write-ahead log.
 _SETTINGS: Final = "SET GLOBAL TimeZone = 'UTC'; SET GLOBAL checkpoint_threshold = '64MB'"
-_REBUILD_STEP: Final = 100_000
 _MEMORY: Final = "1GB"
 """What the database of a file may take; in memory it takes what it needs."""
-FOLD_STEP: Final = 500_000
-"""Events that `fold_all` folds in one transaction: enough to be fast, few enough for the memory of a small machine."""
-_BATCH_VIEW: Final = """
-CREATE TEMP VIEW batch AS SELECT * FROM events
-WHERE seq BETWEEN getvariable('batch_first') AND getvariable('batch_last')
-"""
-_MOVE_CURSOR: Final = "UPDATE log_cursor SET seq = e.seq, run = e.run FROM events AS e WHERE e.seq = ?"
-
-log = structlog.get_logger(__name__)
 
 
 def open_database(path: Path | str, *, threads: int) -> duckdb.DuckDBPyConnection:
@@ -59,131 +49,42 @@ def open_database(path: Path | str, *, threads: int) -> duckdb.DuckDBPyConnectio
     return connection
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, projections: Sequence[Projection]) -> None:
-    """Make the read model in ``connection`` one of ``projections``, folding again what was folded from other text."""
-    connection.execute("BEGIN")
-    try:
-        _prepare(connection, projections)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("SET VARIABLE batch_first = 0; SET VARIABLE batch_last = 0")
-    connection.execute(_BATCH_VIEW)
+def prepare(
+    connection: duckdb.DuckDBPyConnection, projections: Sequence[Projection], *, beside: bool = False
+) -> Rebuild | None:
+    """Make the read model in ``connection`` one of ``projections``.
 
-
-def _prepare(connection: duckdb.DuckDBPyConnection, projections: Sequence[Projection]) -> None:
-    installed = _installed(connection)
-    first, *others = projections
-    if installed.get(first.name, ("", []))[0] != _hash(first):
-        for _, objects in installed.values():
-            _drop(connection, objects)
-        installed = {}
-        _install(connection, first)
-    for projection in others:
-        old = installed.pop(projection.name, ("", []))
-        if old[0] != _hash(projection):
-            _drop(connection, old[1])
-            _forget(connection, projection.name)
-            _install(connection, projection)
-            _fold_again(connection, projection)
-    for name in installed.keys() - {first.name}:
-        _drop(connection, installed[name][1])
-        _forget(connection, name)
-
-
-def _hash(projection: Projection) -> str:
-    """Return what the projection is made of; the first holds the columns that Python fills, which count as well."""
-    columns = repr(KINDS) if projection.name == "events" else ""
-    return hashlib.sha256(f"{projection.hash}{columns}".encode()).hexdigest()
-
-
-def _installed(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, list[str]]]:
-    tables = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'projections'").fetchall()
-    if tables[0][0] == 0:
-        return {}
-    rows = connection.execute("SELECT name, hash, objects FROM projections").fetchall()
-    return {name: (text_hash, objects) for name, text_hash, objects in rows}
-
-
-def is_installed(connection: duckdb.DuckDBPyConnection, database: str, projection: Projection) -> bool:
-    """Return whether the tables of ``projection`` in the read model ``database`` were folded by exactly this text."""
-    rows = connection.execute(
-        f'SELECT hash FROM "{database}".main.projections WHERE name = ?',  # noqa: S608 - a name
-        [projection.name],
-    ).fetchall()
-    return rows == [(_hash(projection),)]
-
-
-def made_by(projection: Projection) -> list[tuple[str, str]]:
-    """Return what ``projection`` makes, in order: TABLE or VIEW, and the name."""
-    return _MADE.findall(f"{projection.table}\n{projection.views}")
-
-
-def _install(connection: duckdb.DuckDBPyConnection, projection: Projection) -> None:
-    made = made_by(projection)
-    connection.execute(f"{projection.table}\n{projection.views}")
-    connection.execute(
-        "INSERT INTO projections VALUES (?, ?, ?)",
-        [projection.name, _hash(projection), [f"{kind} {name}" for kind, name in made]],
-    )
-
-
-def _forget(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    connection.execute("DELETE FROM projections WHERE name = ?", [name])
-
-
-def _drop(connection: duckdb.DuckDBPyConnection, objects: Iterable[str]) -> None:
-    for kind_and_name in reversed(list(objects)):
-        connection.execute(f"DROP {kind_and_name}")
-
-
-def _fold_again(connection: duckdb.DuckDBPyConnection, projection: Projection) -> None:
-    last = connection.execute("SELECT seq FROM log_cursor").fetchall()[0][0]
-    if not last or not projection.folds:
-        return
-    log.info("projection is folded again", projection=projection.name, events=last)
-    connection.execute(_BATCH_VIEW)
-    for first in range(1, last + 1, _REBUILD_STEP):
-        fold(connection, projection.folds, first, min(last, first + _REBUILD_STEP - 1))
-    connection.execute("DROP VIEW batch")
-
-
-def fold(connection: duckdb.DuckDBPyConnection, folds: Iterable[Fold], first: int, last: int) -> None:
-    """Run ``folds`` over the events from sequence ``first`` to ``last``, inside the caller's transaction."""
-    connection.execute(f"SET VARIABLE batch_first = {first:d}; SET VARIABLE batch_last = {last:d}")
-    for one in folds:
-        # Fetched to the end: an error comes here, and not with the next statement.
-        connection.execute(one.sql).fetchall()
-
-
-def fold_all(
-    connection: duckdb.DuckDBPyConnection,
-    projections: Iterable[Projection],
-    first: int,
-    last: int,
-    *,
-    step: int = FOLD_STEP,
-    tell: Callable[[int], None] | None = None,
-) -> None:
-    """Fold the events from sequence ``first`` to ``last``, which the table ``events`` holds already, and move the cursor.
-
-    It is the fast way for many events: a transaction has ``step`` of them, whatever their types, so that memory stays bounded
-    however many there are. ``connection`` is one that `prepare` has made ready, outside of a transaction; the folds of the events
-    before ``first`` have run. ``tell`` is called with the sequence that has been reached after every step. An error leaves the
-    read model as of the last whole step.
+    Projections whose tables are made in another way than before are folded again. With ``beside``, that may be left to do: what is
+    returned then must be stepped until it is done, and until then says what is to be folded. Raises `duckdb.Error` when the SQL of
+    a projection is wrong, and leaves the read model as it was.
     """
-    folds = [one for projection in projections for one in projection.folds]
-    for begin in range(first, last + 1, step):
-        end = min(last, begin + step - 1)
-        connection.execute("BEGIN")
-        try:
-            fold(connection, folds, begin, end)
-            connection.execute(_MOVE_CURSOR, [end]).fetchall()
-            connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(duckdb.TransactionException):  # a failed COMMIT has ended the transaction
-                connection.execute("ROLLBACK")
-            raise
-        if tell is not None:
-            tell(end)
+    held = installed(connection)
+    wanted = {one.name: hash_of(one) for one in projections}
+    first = projections[0].name
+    if first not in held or held[first].hash != wanted[first]:
+        _make(connection, projections, held)
+        held = installed(connection)
+    connection.execute("SET VARIABLE batch_first = 0; SET VARIABLE batch_last = 0")
+    connection.execute(f"CREATE TEMP VIEW {BATCH}")
+    if [(one.name, one.hash) for one in held.values()] == list(wanted.items()):
+        abandon(connection)
+        return None
+    rebuild = Rebuild(connection, projections, held)
+    if beside and rebuild.can_wait:
+        return rebuild
+    while not rebuild.step(FOLD_STEP):
+        pass
+    return None
+
+
+def _make(
+    connection: duckdb.DuckDBPyConnection, projections: Sequence[Projection], held: Mapping[str, Installed]
+) -> None:
+    """Make the tables and views of ``projections``, empty; what there is has other columns of events, and goes."""
+    with transaction(connection):
+        for old in held.values():
+            drop(connection, old.objects)
+        connection.execute(DROP_SCHEMA)
+        for one in projections:
+            connection.execute(f"{one.table}\n{one.views}")
+        remember(connection, projections)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from tests.readmodel.histories import FAMILIES, histories, record
 from tests.readmodel.tables import empty
 from tests.readmodel.test_projector import VMS, _copy_with
+from vmr.installed import made_by
 from vmr.past import Past
 from vmr.projections import load_projections
 from vmr.projector import Projector
-from vmr.read_model import made_by
 
 TABLES = [name for one in load_projections()[1:] for kind, name in made_by(one) if kind == "TABLE"]
 LOOKED_BACK_AT = ("attempts", "output", "handlers", "everything")
