@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -22,7 +22,8 @@ _INTERRUPT_PAUSE: Final = 0.05
 class OfflineReader:
     """Questions to a read model's file while no server and no projector runs: the same fences, the same answers."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, files: Sequence[Path] = ()) -> None:
+        """Open the read model at ``path``, and let it read ``files``, which its tables are views of."""
         # The file is attached, for reading, to a database in memory: a database for reading has no room for moments.
         self._connection = duckdb.connect()
         quoted = str(path).replace("'", "''")
@@ -35,6 +36,8 @@ class OfflineReader:
         self._past = Past(self._connection)
         self._interrupted = False
         show_progress(self._connection)
+        if files:
+            self._connection.execute("SET allowed_paths = ?", [[str(file) for file in files]])
         sql_guard.lock_down(self._connection)
 
     def sql(

@@ -27,6 +27,7 @@ Tell = Callable[[int, int], None]
 """Is told how many events are done, of how many."""
 
 _STEP: Final = 500_000
+_ARCHIVE: Final = b"PK"
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -50,13 +51,19 @@ class Run(msgspec.Struct, frozen=True):
 def open_run(source: str | None, settings: Settings, *, tell: Tell | None = None) -> Iterator[Path]:
     """Yield a read model's file whose current run, its only one, is the one that ``source`` names.
 
-    ``source`` is the file of a read model (``FILE``, or ``FILE#2`` for run 2 of it), or, of the database of ``settings``, the number
-    of a run, an experiment's name (its last run), or None for the current run. The file may be gone when the block ends. Raises
+    ``source`` is an archive or the file of a read model (``FILE``, or ``FILE#2`` for run 2 of it), or, of the database of ``settings``,
+    the number of a run, an experiment's name (its last run), or None for the current run. The file may be gone when the block ends. Raises
     `InvalidInputError` when there is no such run, `DataError` for a file that is no record, `LogUnavailableError` when there is none.
     """
-    file, number = _as_file(source)
+    file, number = as_file(source)
     with tempfile.TemporaryDirectory(prefix="vmr-run-") as folder:
         part = Path(folder) / "run.duckdb"
+        if file is not None and is_archive(file):
+            from vmr.opened import opened  # noqa: PLC0415 - only for archives
+
+            with opened(file) as found:
+                yield _from_file(found.record, number, part, tell)
+            return
         if file is not None:
             yield _from_file(file, number, part, tell)
             return
@@ -96,7 +103,16 @@ def pick(runs: Sequence[Run], wanted: str | None) -> Run:
     raise InvalidInputError(f"there is no run {wanted!r}, and no such file; the runs are: {known}")
 
 
-def _as_file(source: str | None) -> tuple[Path | None, str | None]:
+def is_archive(file: Path) -> bool:
+    """Return whether ``file`` begins as an archive does, and not as the file of a read model."""
+    try:
+        with file.open("rb") as opened_file:
+            return opened_file.read(len(_ARCHIVE)) == _ARCHIVE
+    except OSError as error:
+        raise InvalidInputError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def as_file(source: str | None) -> tuple[Path | None, str | None]:
     """Return the file that ``source`` names, and the run in it; no file where it names a run of the database."""
     if source is None:
         return None, None

@@ -13,13 +13,13 @@ import typer
 from vmr import __version__
 from vmr.cli import (
     ask,
+    blame,
     compare,
     experiment,
     export,
     files,
     handler,
     log,
-    open,
     report,
     run,
     schedule,
@@ -28,6 +28,7 @@ from vmr.cli import (
     vm,
     vm_control,
 )
+from vmr.cli import open as open_command
 from vmr.cli.context import State
 from vmr.cli.output import print_error
 from vmr.errors import InvalidInputError, VmrError
@@ -57,9 +58,10 @@ app.command("end")(experiment.end)
 app.command("log")(log.log)
 app.command("ask", context_settings=ask.EXTRA)(ask.ask)
 app.command("sql")(sql.sql)
-app.command("open")(open.open_)
+app.command("open")(open_command.open_)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("blame")(blame.blame)
 app.command("export")(export.export)
 app.add_typer(export.import_app, name="import")
 app.command("handler")(handler.handler)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vmr.cli.asked import ArrowOption, AsOfOption, ParquetOption, answer_of, pick_output, print_answer
+from vmr.cli.asked import ArrowOption, AsOfOption, ParquetOption, SourceOption, answer_of, pick_output, print_answer
 from vmr.cli.context import settings_of
 from vmr.cli.output import Format, print_rows
 from vmr.errors import InvalidInputError
@@ -23,6 +23,7 @@ def ask(
         str | None, typer.Argument(help="Name of the question; without it, all of them are listed.")
     ] = None,
     as_of: AsOfOption = None,
+    source: SourceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per row and line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
     parquet: ParquetOption = None,
@@ -39,7 +40,7 @@ def ask(
         return
     query = _find(name)
     params = parse_parameters(query, context.args)
-    print_answer(answer_of(settings_of(context), name, params, as_of), output)
+    print_answer(answer_of(settings_of(context), name, params, as_of, source), output)
 
 
 def _list(form: Format) -> None:

@@ -50,13 +50,28 @@ ArrowOption: TypeAlias = Annotated[
 ]
 
 
-@contextlib.contextmanager
-def open_reader(settings: Settings) -> Iterator[Reader]:
-    """Yield whom to ask: the services of ``settings``, or the record on disk when no server runs.
+SourceOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="SOURCE",
+        help="Ask an archive, the file of a read model, or a run of the database by its number or name.",
+    ),
+]
 
-    Raises `ServerNotFoundError` when there is neither.
+
+@contextlib.contextmanager
+def open_reader(settings: Settings, source: str | None = None) -> Iterator[Reader]:
+    """Yield whom to ask: the services of ``settings``, or the record on disk when no server runs; or ``source``, see `vmr.record`.
+
+    Raises `ServerNotFoundError` when there is neither, `InvalidInputError` when there is no such source.
     """
     with contextlib.ExitStack() as stack:
+        if source is not None:
+            from vmr.cli.open import source_reader  # noqa: PLC0415 - DuckDB takes long to load
+
+            yield stack.enter_context(source_reader(settings, source))
+            return
         try:
             reader: Reader = stack.enter_context(open_service(settings))
         except ServerNotFoundError:
@@ -77,14 +92,16 @@ def _record(settings: Settings) -> OfflineReader | None:
     return offline.open_offline(path)
 
 
-def answer_of(settings: Settings, name: str, params: Mapping[str, Any], as_of: str | None = None) -> Answer:
-    """Return the answer to ``name``, which reflects everything that is in the log now, or all that was at ``as_of``.
+def answer_of(
+    settings: Settings, name: str, params: Mapping[str, Any], as_of: str | None = None, source: str | None = None
+) -> Answer:
+    """Return the answer to ``name``, which reflects everything that is in the log now (or in ``source``), or all that was at ``as_of``.
 
     Offline, it is what is on disk. A long one shows on the terminal how far it is; Ctrl-C stops it, and arrives as `KeyboardInterrupt`.
     """
-    with open_reader(settings) as reader:
+    with open_reader(settings, source) as reader:
         answer = ask_patiently(reader, name, params, timeout=SECONDS, as_of=as_of)
-        if not isinstance(reader, ServiceReader):
+        if source is None and not isinstance(reader, ServiceReader):
             print_note(f"no server runs; this is the record up to sequence {answer.sequence:,}")
         return answer
 

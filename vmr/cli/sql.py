@@ -16,6 +16,7 @@ from vmr.cli.asked import (
     AsOfOption,
     Output,
     ParquetOption,
+    SourceOption,
     answer_of,
     open_reader,
     pick_output,
@@ -51,6 +52,7 @@ def sql(
     ] = None,
     parameters: ParameterOption = None,
     as_of: AsOfOption = None,
+    source: SourceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per row and line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
     parquet: ParquetOption = None,
@@ -77,25 +79,25 @@ def sql(
             'give a statement, such as vmr sql "SHOW TABLES", or --snapshot FILE, or --shell: one of them'
         )
     if snapshot is not None:
-        if as_of is not None or output != Output() or parameters:
+        if as_of is not None or source is not None or output != Output() or parameters:
             raise InvalidInputError("--snapshot copies the read model as it is now, and goes with no other option")
         print_note(f"the record up to sequence {run(_snapshot(settings, snapshot)):,} is in {snapshot}")
     elif shell:
         if parameters or output != Output(output.form):
             raise InvalidInputError("a shell takes no parameters and writes no files: give a statement")
-        _shell(settings, as_of, output.form)
+        _shell(settings, source, as_of, output.form)
     else:
         asked = {
             "sql": sys.stdin.read() if statement == STDOUT else statement,
             "values": parse_values(parameters or []),
         }
-        print_answer(answer_of(settings, "sql", asked, as_of), output)
+        print_answer(answer_of(settings, "sql", asked, as_of, source), output)
 
 
-def _shell(settings: Settings, as_of: str | None, form: Format) -> None:
-    with open_reader(settings) as reader:
-        title = f"Database {settings.db}"
-        if not isinstance(reader, ServiceReader):
+def _shell(settings: Settings, source: str | None, as_of: str | None, form: Format) -> None:
+    with open_reader(settings, source) as reader:
+        title = source or f"Database {settings.db}"
+        if source is None and not isinstance(reader, ServiceReader):
             title += ", as it is on disk; no server runs"
         if not run_shell(reader, title=title, as_of=as_of, form=form):
             raise typer.Exit(2)

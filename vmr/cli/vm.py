@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vmr import subjects
-from vmr.cli.asked import AsOfOption, answer_of
+from vmr.cli.asked import AsOfOption, SourceOption, answer_of
 from vmr.cli.context import run, settings_of
 from vmr.cli.output import Format, console, pick_format, print_rows, visible
 from vmr.errors import InvalidInputError
@@ -57,6 +57,7 @@ def list_vms(
         ),
     ] = None,
     as_of: AsOfOption = None,
+    source: SourceOption = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per VM and line.")] = False,
 ) -> None:
@@ -64,7 +65,8 @@ def list_vms(
     form = pick_format(as_json=as_json, as_csv=as_csv)
     shown, filters = parse_fields(fields or [])
     settings = settings_of(context)
-    vms = run(_vms(settings)) if as_of is None else answer_of(settings, "vms", {}, as_of).records()
+    present = as_of is None and source is None
+    vms = run(_vms(settings)) if present else answer_of(settings, "vms", {}, as_of, source).records()
     rows = [vm for vm in vms if all(text.lower() in _value(vm, field).lower() for field, text in filters)]
     if form is not Format.TABLE:
         print_rows(shown, [[_value(vm, field) for field in shown] for vm in rows], form)

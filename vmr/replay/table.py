@@ -1,0 +1,110 @@
+"""Events out of a file: an archive's Parquet files, or a read model's table, read with DuckDB in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Final
+
+from vmr import contract
+from vmr.as_of import sequence_of
+from vmr.errors import DataError, InvalidInputError
+from vmr.events import Recorded
+from vmr.log import recorded_of
+from vmr.opened.build import parquet
+from vmr.opened.cache import Opened
+from vmr.projections import Query, bind, load_queries
+from vmr.record import connect
+from vmr.replay.selection import Vms, Wanted, matching
+
+_ROWS: Final = 1_000
+_MEMORY: Final = "512MB"
+
+
+class TableSource:
+    """The events of a file. Not for several threads at once.
+
+    Attributes:
+        first: sequence of the first event.
+        last: sequence of the last event.
+        database: name of the database that they were recorded in.
+
+    """
+
+    def __init__(self, record: Path, opened: Opened | None = None) -> None:
+        self._connection = connect(record)
+        self._opened = opened
+        self._connection.execute(f"SET memory_limit = '{_MEMORY}'; SET threads = 2")
+        relation = _query("record_messages").sql if opened is None else f"FROM {parquet(opened.events)}"
+        self._connection.execute(f"CREATE VIEW memory.main.recorded AS {relation}")
+        rows = self._connection.execute("SELECT min(seq), max(seq), any_value(subject) FROM record.events").fetchall()
+        self.first, self.last, subject = rows[0]
+        if self.first is None:
+            raise DataError(f"{record} has no events")
+        self.database = subject.split(".")[1] if subject.count(".") > 1 else ""
+
+    def sequence(self, moment: Any) -> int:
+        """Return the sequence of the last event that was recorded by ``moment`` (see `vmr.as_of`)."""
+        return sequence_of(self._connection, moment)
+
+    def read(self, wanted: Wanted) -> Generator[list[Recorded], None, None]:
+        """Yield the events that are wanted, in order, in batches."""
+        vms = None if wanted.vm is None else self._vms(wanted.vm)
+        first, last = self.bounds(wanted)
+        params = {
+            "first": first,
+            "last": last,
+            "types": None if wanted.types is None else self._types(wanted.types),
+            "uuids": None if vms is None else list(vms.uuids),
+            "names": None if vms is None else list(vms.names),
+        }
+        query = _query("selected_events")
+        with self._connection.cursor() as cursor:
+            # A connection for each reader: one that streams rows can do nothing else meanwhile.
+            cursor.execute("USE record.main")
+            result = cursor.execute(query.sql, bind(query, params))
+            while rows := result.fetchmany(_ROWS):
+                yield [recorded_of(*row) for row in rows]
+
+    def bounds(self, wanted: Wanted) -> tuple[int, int]:
+        """Return the first and the last sequence that may be wanted."""
+        first, last = self.first, self.last
+        if wanted.since is not None:
+            first = max(first, begin_at(wanted.since) or self.sequence(wanted.since) + 1)
+        if wanted.until is not None:
+            last = min(last, self.sequence(wanted.until))
+        return first, last
+
+    def _types(self, patterns: tuple[str, ...]) -> list[str]:
+        rows = self._connection.execute("SELECT DISTINCT type FROM memory.main.recorded").fetchall()
+        return matching(patterns, [name for (name,) in rows])
+
+    def _vms(self, vm: str) -> Vms:
+        rows = self._connection.execute(
+            "SELECT DISTINCT server_uuid, server_name FROM memory.main.recorded"
+            " WHERE type = 'vm.added' AND $vm IN (server_uuid, server_name)",
+            {"vm": vm},
+        ).fetchall()
+        return known_vms(vm, rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def begin_at(moment: Any) -> int | None:
+    """Return the sequence that ``moment`` is; None when it is another kind of moment."""
+    if isinstance(moment, str) and moment.isdecimal():
+        return int(moment)
+    return moment if isinstance(moment, int) else None
+
+
+def known_vms(vm: str, rows: list[tuple[str, str]]) -> Vms:
+    """Return the VMs in ``rows`` (uuid, name); raise `InvalidInputError` when there is none."""
+    if not rows:
+        raise InvalidInputError(f"no VM of this run has the name or uuid {vm!r}")
+    return Vms(tuple(sorted({uuid for uuid, _ in rows})), tuple(sorted({name for _, name in rows})))
+
+
+def _query(name: str) -> Query:
+    return load_queries(contract.projections() / "replay")[name]
