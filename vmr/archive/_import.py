@@ -46,7 +46,7 @@ async def import_archive(
     if not verdict.whole:
         raise DamagedArchiveError(str(verdict))
     with open_archive(path) as archive:
-        async with _connection(settings) as connection:
+        async with server_connection(settings) as connection:
             await _prepare(connection, settings.db, archive.manifest)
         async with await AsyncLog.connect(settings, create=False) as log:
             say("comparing what is there already")
@@ -59,7 +59,8 @@ async def import_archive(
 
 
 @asynccontextmanager
-async def _connection(settings: Settings) -> AsyncGenerator[Connection, None]:
+async def server_connection(settings: Settings) -> AsyncGenerator[Connection, None]:
+    """Yield a connection to the server of ``settings``, whatever streams it has."""
     connection = await Connection.open(Address.from_settings(settings), name="vmr archive import")
     try:
         yield connection

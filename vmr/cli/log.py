@@ -6,6 +6,7 @@ import base64
 import sys
 from collections.abc import AsyncIterator, Iterable
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -14,13 +15,20 @@ from rich.text import Text
 
 from vmr import subjects
 from vmr.cli.context import run, settings_of
-from vmr.cli.output import console, json_line, visible
+from vmr.cli.output import console, json_line, print_note, visible
+from vmr.cli.steps import progress
 from vmr.errors import InvalidInputError
 from vmr.events import Body, OutputCaptured, Recorded, Unknown, VmAdded, encode
 from vmr.log import AsyncLog, connect_async
 from vmr.settings import Settings
 
+app = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
 
+
+@app.callback()
 def log(
     context: typer.Context,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
@@ -34,8 +42,35 @@ def log(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per event and line.")] = False,
 ) -> None:
-    """Print the events of the log in their order."""
+    """Print the events of the log in their order; `truncate` removes runs that are in archives from it."""
+    if context.invoked_subcommand is not None:
+        return
     run(_print_events(settings_of(context), follow=follow, start=start, vm=vm, pattern=type_, as_json=as_json))
+
+
+@app.command("truncate")
+def truncate(
+    context: typer.Context,
+    before: Annotated[
+        str, typer.Option(metavar="RUN", help="Remove what is before this run: its number, or its experiment's name.")
+    ],
+    archives: Annotated[
+        list[Path],
+        typer.Option(
+            "--archive",
+            metavar="FILE",
+            help="Archive with what is removed; once for each archive.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+) -> None:
+    """Remove the runs before one from the log, once archives are proven to hold every event of them. An interrupted call is finished by the next."""
+    from vmr.archive import truncate_log  # noqa: PLC0415 - DuckDB takes long to load, and other commands do without
+
+    with progress("truncate") as shown:
+        done = run(truncate_log(settings_of(context), before, archives, tell=shown.tell, say=shown.say))
+    print_note(f"{done.removed:,} events were removed; the log begins with event {done.first:,}, of run {done.run}")
 
 
 async def _print_events(
