@@ -12,6 +12,7 @@ import typer
 
 from vmr import __version__
 from vmr.cli import (
+    archive,
     ask,
     blame,
     compare,
@@ -55,7 +56,8 @@ app.add_typer(files.push_app, name="push")
 app.add_typer(files.pull_app, name="pull")
 app.command("time")(experiment.time)
 app.command("end")(experiment.end)
-app.command("log")(log.log)
+app.add_typer(log.app, name="log")
+app.add_typer(archive.app, name="archive")
 app.command("ask", context_settings=ask.EXTRA)(ask.ask)
 app.command("sql")(sql.sql)
 app.command("open")(open_command.open_)
