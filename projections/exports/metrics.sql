@@ -36,7 +36,10 @@ UNION ALL SELECT 'vmr_vms_waived', NULL, count(waived) FROM vms
 UNION ALL SELECT 'vmr_entries', outcome, count(*) FROM outcomes GROUP BY outcome
 UNION ALL SELECT 'vmr_attempts', status, count(*) FROM attempts GROUP BY status
 UNION ALL SELECT 'vmr_events', type, count(*) FROM events WHERE run = (SELECT run FROM log_cursor) GROUP BY type
-UNION ALL SELECT 'vmr_anomalies', kind, count(*) FROM anomalies WHERE run = (SELECT run FROM log_cursor) GROUP BY kind
+UNION ALL SELECT 'vmr_anomalies', coalesce(a.kind, k.kind), count(a.seq)
+    FROM (VALUES ('unknown event'), ('absent VM'), ('second end'), ('end without start'), ('output of another size'), ('output missing')) AS k(kind)
+    FULL JOIN (SELECT kind, seq FROM anomalies WHERE run = (SELECT run FROM log_cursor)) AS a ON a.kind = k.kind
+    GROUP BY ALL
 UNION ALL SELECT 'vmr_output_bytes', s.stream, coalesce(sum(greatest(w.fresh, 0))::DOUBLE, 0)
     FROM (VALUES ('stdout'), ('stderr')) AS s(stream) LEFT JOIN written AS w ON w.stream = s.stream GROUP BY s.stream
 UNION ALL SELECT 'vmr_transferred_bytes', NULL, coalesce(sum(size)::DOUBLE, 0) FROM transfers

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vmr.cli.context import run, settings_of
-from vmr.cli.output import print_note, visible
+from vmr.cli.output import print_note
+from vmr.cli.steps import progress
 from vmr.exports import FORMATS
 from vmr.subjects import check_database
 
@@ -38,8 +35,8 @@ def export(
     """Write a run of the record in a format of other programs: perfetto, cloudevents, parquet, duckdb or openmetrics."""
     from vmr.exports.of_run import export_run  # noqa: PLC0415 - DuckDB takes long to load, and other commands do without
 
-    with _progress(form) as tell:
-        said = export_run(form, source, settings_of(context), output, force=force, tell=tell)
+    with progress(form) as shown:
+        said = export_run(form, source, settings_of(context), output, force=force, tell=shown.tell)
     print_note(f"{said} in {output}")
 
 
@@ -59,16 +56,6 @@ def import_cloudevents(
     settings = settings_of(context)
     if db is not None:
         settings = msgspec.structs.replace(settings, db=check_database(db))
-    with _progress("import") as tell:
-        count = run(import_events(settings, file, tell=tell))
+    with progress("import") as shown:
+        count = run(import_events(settings, file, tell=shown.tell))
     print_note(f"{count:,} events are in database {settings.db}")
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield what shows the progress of ``what`` on standard error, if that is a terminal."""
-    console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(visible(what), total=None)
-        yield lambda done, of: progress.update(task, completed=done, total=of)

@@ -149,10 +149,14 @@ def _nanoseconds(stamp: str) -> int:
 
 
 def write(record: duckdb.DuckDBPyConnection, part: Path, tell: Tell) -> str:
-    """Write the events of the run that ``record`` has attached to ``part`` (see `vmr.exports.export`)."""
-    of = count_of(record)
+    """Write the events of the run that ``record`` has attached to ``part`` (see `vmr.exports.of_run.export`)."""
+    return write_events(events_of(record), count_of(record), part, tell)
+
+
+def write_events(events: Iterable[Recorded], of: int, part: Path, tell: Tell) -> str:
+    """Write ``events``, of which there are ``of``, to ``part``; return what was written, for people."""
     with part.open("wb") as file:
-        for done, recorded in enumerate(events_of(record), 1):
+        for done, recorded in enumerate(events, 1):
             file.write(to_line(recorded))
             if done % _STEP == 0 or done == of:
                 tell(done, of)

@@ -19,7 +19,7 @@ _BATCH: Final = 5000
 async def import_events(settings: Settings, path: Path, *, tell: Tell) -> int:
     """Record the events in the file ``path``, byte for byte and in their order, in the empty database of ``settings``; return how many.
 
-    They are numbered from 1 on, and stored now. Raises `InvalidInputError` where the file is wrong or the database holds something:
+    They are numbered from 1 on, and keep the times at which they were stored. Raises `InvalidInputError` where the file is wrong or the database holds something:
     then nothing is recorded; and `ConflictError` when somebody else writes there meanwhile.
     """
     of = sum(1 for _ in _events(path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from vmr.errors import InvalidInputError, ServerNotFoundError
 from vmr.exports import FORMATS
 from vmr.exports.target import Tell, check, writing
 from vmr.log import connect_async
-from vmr.record import connect, open_run, run_of
+from vmr.record import as_file, connect, is_archive, open_run, run_of
 from vmr.settings import Settings
 
 
@@ -41,10 +42,10 @@ def export_run(
     _exporter(form)
     check(path, force=force)
     tell = tell or _nobody
-    if form == "cloudevents" and not _is_file(source):
-        # The log has the messages themselves; without a server, what is on disk has the events.
-        with contextlib.suppress(ServerNotFoundError), writing(path, force=force) as part:
-            return asyncio.run(_events_of_log(source, settings, part, tell))
+    if form == "cloudevents":
+        said = _messages(source, settings, path, force, tell)
+        if said is not None:
+            return said
     with open_run(source, settings, tell=tell) as record:
         return export(form, record, path, force=force, tell=tell)
 
@@ -64,8 +65,24 @@ def _exporter(form: str) -> Exporter:
     return module
 
 
-def _is_file(source: str | None) -> bool:
-    return source is not None and (Path(source).is_file() or Path(source.rpartition("#")[0]).is_file())
+def _messages(source: str | None, settings: Settings, path: Path, force: bool, tell: Tell) -> str | None:  # noqa: FBT001 - as given
+    """Write the messages themselves, from an archive or the log; return None where the source has neither, but a read model."""
+    file, _ = as_file(source)
+    if file is not None and not is_archive(file):
+        return None
+    with contextlib.suppress(ServerNotFoundError), writing(path, force=force) as part:
+        if file is None:
+            return asyncio.run(_events_of_log(source, settings, part, tell))
+        return _events_of_archive(file, part, tell)
+    return None
+
+
+def _events_of_archive(file: Path, part: Path, tell: Tell) -> str:
+    from vmr.archive import open_archive  # noqa: PLC0415 - only for archives
+    from vmr.exports.cloudevents import write_events  # noqa: PLC0415 - as above
+
+    with open_archive(file) as archive:
+        return write_events(chain.from_iterable(archive.recorded()), archive.manifest.events, part, tell)
 
 
 async def _events_of_log(source: str | None, settings: Settings, part: Path, tell: Tell) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Final
 
 import duckdb
 
-from vmr.errors import InvalidInputError
+from vmr.errors import InvalidInputError, VmrError
 
 Tell = Callable[[int, int], None]
 """Is told how many steps (events, tables, slices) are done, of how many."""
@@ -19,6 +20,7 @@ Tell = Callable[[int, int], None]
 MARK: Final = "tables.json"
 """A folder that holds a file of this name is an export, and may be replaced by another."""
 
+_WORDS: Final = re.compile(r'Could not (?:write|truncate|sync|fsync) file \\?".*?\\?": ([A-Z][^"\n]+)')
 _FULL: Final = (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException, duckdb.OutOfMemoryException)
 
 
@@ -35,6 +37,8 @@ def writing(path: Path, *, force: bool) -> Iterator[Path]:
             yield part
             _sync(part)
             _replace(part, path, Path(beside))
+    except VmrError:
+        raise  # some of them are also errors of the system's kind, and none is about writing
     except (OSError, *_FULL) as error:
         raise InvalidInputError(f"{path}: cannot be written: {_reason(error)}") from error
 
@@ -75,4 +79,6 @@ def _sync(part: Path) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    # DuckDB puts the system's own words at the end of several sentences.
+    found = _WORDS.search(str(error))
+    return found[1] if found else str(error).splitlines()[0]

@@ -132,9 +132,9 @@ class AsyncLog(Verbs):
         return await self._publish([to_message(self.db, event) for event in events])
 
     async def publish_recorded(self, records: Iterable[Recorded]) -> list[int]:
-        """Record, byte for byte and in this order, what another log held; the subjects become this database's.
+        """Record, byte for byte and in this order, what another log held, with the times at which it was stored there.
 
-        Sent again, it is not stored again; an id that came twice in the other log is stored twice here.
+        The subjects become this database's, and sequences go on from the last here. Sent again, it is not stored again; an id that came twice in the other log is stored twice here.
         """
         return await self._publish([copy_of(self.db, record) for record in records])
 

@@ -45,7 +45,9 @@ def copy_of(db: str, record: Recorded) -> Outgoing:
         )
     # The sequence makes the message's id one of its own: a log may hold an event twice, and so does its copy.
     identity = f"{record.event.id}+{record.sequence}"
-    return Outgoing(f"{ROOT}.{check_database(db)}.{place}", record.data or encode(record.event), identity)
+    return Outgoing(
+        f"{ROOT}.{check_database(db)}.{place}", record.data or encode(record.event), identity, stored=record.stored
+    )
 
 
 def to_recorded(raw: Raw) -> Recorded:
