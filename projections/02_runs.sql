@@ -6,7 +6,7 @@
 -- section: table
 CREATE TABLE run_record (
     run                   INTEGER NOT NULL,
-    launched              STRUCT(seq BIGINT, launch_time TIMESTAMPTZ, name VARCHAR, start_buffer DOUBLE, guests VARCHAR),
+    launched              STRUCT(seq BIGINT, launch_time TIMESTAMPTZ, name VARCHAR, start_buffer DOUBLE, guests VARCHAR, failed_vms VARCHAR),
     started               STRUCT(seq BIGINT, start_time TIMESTAMPTZ),
     ended                 STRUCT(seq BIGINT, time TIMESTAMPTZ, reason VARCHAR),
     vms_cleared_seq       BIGINT,
@@ -38,7 +38,7 @@ USING (
     )
     SELECT
         run,
-        arg_max({seq: seq, launch_time: launch_time, name: name, start_buffer: start_buffer, guests: guests}, seq)
+        arg_max({seq: seq, launch_time: launch_time, name: name, start_buffer: start_buffer, guests: guests, failed_vms: failed_vms}, seq)
             FILTER (type = 'experiment.launched' AND seq > coalesce(times_cleared, 0)) AS launched,
         arg_min({seq: seq, start_time: start_time}, seq)
             FILTER (type = 'experiment.started' AND seq > coalesce(times_cleared, 0)) AS started,
@@ -69,7 +69,8 @@ SELECT
     r.started.start_time AS start_time,
     r.ended.time AS ended,
     r.launched.name AS name,
-    r.launched.start_buffer AS start_buffer
+    r.launched.start_buffer AS start_buffer,
+    r.launched.failed_vms AS failed_vms
 FROM log_cursor AS c
 LEFT JOIN run_record AS r ON r.run = c.run;
 COMMENT ON VIEW current_run IS 'The run that is going on, or was the last: always one row';
@@ -79,12 +80,14 @@ COMMENT ON COLUMN current_run.start_time IS 'The start: time 0 of every schedule
 COMMENT ON COLUMN current_run.ended IS 'When it was ended';
 COMMENT ON COLUMN current_run.name IS 'Name of the experiment';
 COMMENT ON COLUMN current_run.start_buffer IS 'Seconds between the last VM being configured and the start';
+COMMENT ON COLUMN current_run.failed_vms IS 'What becomes of VMs that fail before the start: wait, the barrier waits for them, or waive, it goes on without';
 
 CREATE VIEW runs AS
 SELECT
     e.run,
     r.launched.name AS name,
     r.launched.guests AS guests,
+    r.launched.failed_vms AS failed_vms,
     e.begun,
     r.launched.launch_time AS launch_time,
     r.started.start_time AS start_time,
@@ -121,6 +124,7 @@ COMMENT ON VIEW runs IS 'Every run of the experiment that the log holds';
 COMMENT ON COLUMN runs.run IS 'Number of the run, from 1';
 COMMENT ON COLUMN runs.name IS 'Name of the experiment';
 COMMENT ON COLUMN runs.guests IS 'Which kind of guests it runs on';
+COMMENT ON COLUMN runs.failed_vms IS 'What becomes of VMs that fail before the start: wait, the barrier waits for them, or waive, it goes on without';
 COMMENT ON COLUMN runs.begun IS 'Time of its first event';
 COMMENT ON COLUMN runs.launch_time IS 'When the experiment was launched, as reported last';
 COMMENT ON COLUMN runs.start_time IS 'The start: time 0 of every schedule, by the earliest report';

@@ -11,6 +11,7 @@ import msgspec
 
 from vmr.errors import DataError
 from vmr.event_columns import KINDS
+from vmr.events import BODY_TYPES
 from vmr.projections import Projection, parse_projection
 
 _MADE = re.compile(r"^CREATE (TABLE|VIEW) (\w+)", re.MULTILINE)
@@ -64,9 +65,14 @@ def is_installed(connection: duckdb.DuckDBPyConnection, database: str, projectio
 
 
 def hash_of(projection: Projection) -> str:
-    """Return what the projection is made of; the first holds the columns that Python fills, which count as well."""
-    columns = repr(KINDS) if projection.name == "events" else ""
-    return hashlib.sha256(f"{projection.hash}{columns}".encode()).hexdigest()
+    """Return what the projection is made of; the first holds what Python fills, so columns and known events count as well."""
+    filled = repr((KINDS, known_events())) if projection.name == "events" else ""
+    return hashlib.sha256(f"{projection.hash}{filled}".encode()).hexdigest()
+
+
+def known_events() -> list[tuple[str, int]]:
+    """Return every event type with the newest version of it that this vmr knows: what was kept raw before folds once it is among them."""
+    return sorted((name, body.VERSION) for name, body in BODY_TYPES.items())
 
 
 def made_by(projection: Projection) -> list[tuple[str, str]]:
