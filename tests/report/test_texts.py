@@ -11,11 +11,11 @@ from vmr.report.text import beginning, end, lines, one_line
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("\x1b[31mred\x1b[0m", "␛[31mred␛[0m"),
-        ("a\x00b\x7f\x9bc", "a␀b␡\\u009bc"),
+        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+        ("a\x00b\x7f\x9bc", "a\\x00b\\x7f\\u009bc"),
         ("txt\u202egpj.\u2066", "txt\\u202egpj.\\u2066"),
         ("one\u2028two\u2029", "one\\u2028two\\u2029"),
-        ("two\nlines\tand é, 漢, 🙂", "two␊lines␉and é, 漢, 🙂"),
+        ("two\nlines\tand é, 漢, 🙂", "two\\nlines\\tand é, 漢, 🙂"),
         ("hidden\U000e0041", "hidden\\U000e0041"),
     ],
 )
@@ -26,7 +26,7 @@ def test_nothing_hides_or_acts(text: str, wanted: str) -> None:
 
 def test_output_keeps_its_lines() -> None:
     """Line ends and tabs stay; a carriage return is kept visible where it would write over its line."""
-    assert lines("a\r\nb\tc\rd\x1bc") == "a\nb\tc␍d␛c"
+    assert lines("a\r\nb\tc\rd\x1bc") == "a\nb\tc\\rd\\x1bc"
 
 
 def test_no_character_is_cut_in_two() -> None:

@@ -75,7 +75,7 @@ def facts_of(run: Run, timeline: Timeline) -> list[tuple[str, str, str]]:
     moments = {"Launched": run.launched, "First VM added": run.first_added, "Start": run.start, "Ended": run.ended}
     facts += [(name, utc(at), second(at, run.zero)) for name, at in moments.items() if at is not None]
     if run.end_reason:
-        facts.append(("End", clipped(one_line(run.end_reason), _LONGEST), ""))
+        facts.append(("Why it ended", clipped(one_line(run.end_reason), _LONGEST), ""))
     duration = (run.ended or run.last_event) - run.zero
     facts.append(("From start to end" if run.start is not None else "Duration", length(duration), ""))
     facts.append(("VMs", f"{run.vms:,}", f"{run.ready:,} ready or waived, {run.failed:,} failed"))

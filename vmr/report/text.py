@@ -10,8 +10,7 @@ import codecs
 import re
 from typing import Final
 
-_PICTURES: Final = 0x2400
-_DELETE: Final = "\u2421"
+_WORDS: Final = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _HIDDEN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
@@ -21,21 +20,19 @@ _decoder: Final = codecs.getincrementaldecoder("utf-8")
 
 def one_line(text: str) -> str:
     """Return ``text`` (a name, a reason) on one line, with everything that is invisible made visible."""
-    return _HIDDEN.sub(lambda match: _picture(match[0]), text)
+    return _HIDDEN.sub(lambda match: _escape(match[0]), text)
 
 
 def lines(text: str) -> str:
     """Return ``text`` (output) with its lines and tabs as they are, and everything else that is invisible made visible."""
     plain = text.replace("\r\n", "\n")
-    return _HIDDEN.sub(lambda match: match[0] if match[0] in _KEPT_IN_LINES else _picture(match[0]), plain)
+    return _HIDDEN.sub(lambda match: match[0] if match[0] in _KEPT_IN_LINES else _escape(match[0]), plain)
 
 
-def _picture(character: str) -> str:
+def _escape(character: str) -> str:
     code = ord(character)
-    if code < 0x20:
-        return chr(_PICTURES + code)
-    if code == 0x7F:
-        return _DELETE
+    if code < 0x80:
+        return _WORDS.get(character, f"\\x{code:02x}")
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 

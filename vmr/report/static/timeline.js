@@ -52,6 +52,8 @@ class TimelineView {
   }
 
   resize() {
+    // As high as its rows need, and at most as its style allows.
+    this.scroller.style.height = `${this.rows.length * READABLE + AXIS + 4}px`;
     const width = this.scroller.clientWidth;
     const height = this.scroller.clientHeight;
     const sharp = window.devicePixelRatio || 1;
@@ -190,7 +192,8 @@ class TimelineView {
     context.font = `${Math.min(high - 2, 11)}px ${this.font}`;
     context.textAlign = "left";
     const most = Math.floor((Math.min(this.x(attempt.to), this.width) - Math.max(x, this.gutter) - 6) / 5.5);
-    if (most >= 3 || symbol) context.fillText(most < text.length ? text.slice(0, Math.max(most, 1)) : text, Math.max(x, this.gutter) + 3, y + high / 2);
+    const said = most >= text.length ? text : most >= 4 ? `${text.slice(0, most - 1)}…` : symbol;
+    if (said) context.fillText(said, Math.max(x, this.gutter) + 3, y + high / 2);
   }
 
   #holds() {
@@ -365,7 +368,7 @@ class TimelineView {
     this.chosen = null;
     this.zoom(0.4, this.at(event.offsetX));
     this.tell.heightened(1);
-    this.row = Math.floor(row);
+    this.row = row < this.rows.length ? Math.floor(row) : -1;
     this.scroller.scrollTop = row * this.height - (event.offsetY - AXIS);
   }
 
