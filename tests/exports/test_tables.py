@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +17,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pyarrow import parquet  # type: ignore[import-untyped]  # it has no types
 
 from tests.exports.run_files import fold
+from tests.readmodel.conftest import serving
 from tests.readmodel.histories import record
 from tests.readmodel.recorded_run import moment, recorded_run
-from vmr import events
-from vmr.exports.of_run import export
+from vmr import events, query_service
+from vmr.archive import create_archive
+from vmr.exports.of_run import export, export_run
+from vmr.log import AsyncLog
 from vmr.record import connect, open_run
 from vmr.settings import Settings
 
@@ -61,6 +66,26 @@ def test_duckdb_file_has_every_table_view_and_comment(run_file: Path, tmp_path: 
             assert _rows(found, name) == _rows(wanted, name), name
     with open_run(str(path), Settings(home=tmp_path)) as again:
         assert again == path
+
+
+async def test_duckdb_file_of_an_archive_needs_the_archive_no_more(
+    log: AsyncLog, run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive's events lie in files of their own while it is open: the copy has them in itself, and is as any other."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    async with serving(query_service.main, log, "last_sequence"):
+        await log.publish_recorded(recorded_run())
+        await create_archive(log, None, tmp_path / "run.zip")
+    path = tmp_path / "run.duckdb"
+    await asyncio.to_thread(export_run, "duckdb", str(tmp_path / "run.zip"), log.settings, path)
+    shutil.rmtree(tmp_path / "cache")
+    with duckdb.connect(str(path), read_only=True) as found, contextlib.closing(connect(run_file)) as wanted:
+        found.execute("SET TimeZone = 'UTC'")
+        assert _objects(found) == _objects(wanted)
+        for name in _names(wanted):
+            same = "* EXCLUDE (subject)" if name == "events" else "*"  # it has the database's name in it
+            query = f"(SELECT {same} FROM {name})"  # noqa: S608 - a table's name
+            assert _rows(found, query) == _rows(wanted, query), name
 
 
 @pytest.mark.parametrize("target", ["tables", "tables.zip"])
