@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from vmr import asking
 from vmr.answers import Select, read
 from vmr.as_of import sequence_of
 from vmr.cli.ask import parse_parameters
+from vmr.cli.shell.commands import COMMANDS as COMMANDS_OF_THE_SHELL
+from vmr.cli.sql import parse_values
 from vmr.projections import bind, parse_query
 from vmr.projector import Projector
 
@@ -22,7 +25,7 @@ TEXT = (Path(__file__).resolve().parents[2] / "docs" / "querying.md").read_text(
 COMMANDS = [
     shlex.split(re.sub(r" > \S+\.csv$", "", line))[1:] for line in re.findall(r"^    (vmr .*)$", TEXT, re.MULTILINE)
 ]
-MOMENTS = sorted(re.findall(r"^    vmr .*--as-of (\S+)", TEXT, re.MULTILINE))
+MOMENTS = sorted(set(re.findall(r"^    vmr .*--as-of (\S+)", TEXT, re.MULTILINE)))
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +39,28 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 def _without_options(words: list[str]) -> list[str]:
     kept = [word for word in words if word not in {"--json", "--csv"}]
-    if "--as-of" in kept:
-        place = kept.index("--as-of")
-        del kept[place : place + 2]
+    for option in ("--as-of", "-p", "-p"):
+        if option in kept:
+            place = kept.index(option)
+            del kept[place : place + 2]
     return kept
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_commands(connection: duckdb.DuckDBPyConnection, words: list[str]) -> None:
     """Each statement and each question can be asked as written."""
-    command, name, *rest = _without_options(words)
+    command, *rest = _without_options(words)
+    if not rest:
+        assert command == "sql", "only the shell needs no more"
+        return
+    name, *rest = rest
+    values = parse_values([value for option, value in itertools.pairwise(words) if option == "-p"])
     if name == "--snapshot":
         assert (command, rest) == ("sql", ["run.duckdb"])
     elif command == "sql":
-        assert asking.answer(connection, "sql", {"sql": name}).columns
+        answer = asking.answer(connection, "sql", {"sql": name, "values": values})
+        assert answer.columns
+        assert answer.rows or not values
     elif command == "ask":
         params = parse_parameters(asking.find(name), rest)
         assert asking.answer(connection, name, params).rows
@@ -78,3 +89,12 @@ def test_python_is_python() -> None:
         compile(block, "docs/querying.md", "exec")
         for name in re.findall(r"\.query\(\"(\w+)\"", block):
             assert name in {asking.SQL, *asking.named()}
+
+
+def test_the_shells_commands(connection: duckdb.DuckDBPyConnection) -> None:
+    """The table has every command of the shell, and no other; and the statement that is shown gives what is shown."""
+    table = TEXT.partition("| command | does |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\.[a-z-]+)", table)) == COMMANDS_OF_THE_SHELL.keys()
+    (typed,) = re.findall(r"^vmr> (.*?);$", TEXT, re.MULTILINE | re.DOTALL)
+    rows = asking.answer(connection, "sql", {"sql": typed.replace("... ", "")}).rows
+    assert all(f"│ {name:<11} │ {state:<10} │" in TEXT for name, state in rows)
