@@ -106,7 +106,10 @@ def _named(value: Any) -> Any:
 
 def show_progress(connection: duckdb.DuckDBPyConnection) -> None:
     """Let `Work.progress` say how far the statements of ``connection`` are, without anything being printed."""
-    connection.execute("SET enable_progress_bar = true")
+    try:
+        connection.execute("SET enable_progress_bar = true")
+    except duckdb.InvalidInputException:
+        return  # in a notebook DuckDB would draw it, and refuses where it lacks the package for that; then nobody knows how far it is
     connection.execute("SET enable_progress_bar_print = false")
 
 

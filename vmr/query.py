@@ -10,6 +10,7 @@ the services, with the reply subject of the question as the message, on ``vmrq.<
 
 from __future__ import annotations
 
+import html
 from datetime import datetime
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -31,6 +32,7 @@ ERROR_HEADER: Final = "Nats-Service-Error"
 CODE_HEADER: Final = "Nats-Service-Error-Code"
 BAD_REQUEST: Final = "400"
 NOT_YET: Final = "504"
+_ROWS_SHOWN: Final = 100
 T = TypeVar("T")
 
 
@@ -86,6 +88,21 @@ class Answer(msgspec.Struct, frozen=True):
             return msgspec.convert(self.records(), list[row], strict=False)  # type: ignore[valid-type]
         except msgspec.ValidationError as error:
             raise DataError(f"the rows are no {row.__name__}: {error}") from error
+
+    def _repr_html_(self) -> str:
+        """Return the first rows as a table, which notebooks show; what guests wrote is shown as text."""
+        head = "".join(f"<th>{_shown(column)}</th>" for column in self.columns)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{_shown(value)}</td>' for value in row)}</tr>" for row in self.rows[:_ROWS_SHOWN]
+        )
+        more = f"<p>{len(self.rows) - _ROWS_SHOWN:,} more rows</p>" if len(self.rows) > _ROWS_SHOWN else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+
+
+def _shown(value: Any) -> str:
+    text = "" if value is None else str(value)
+    plain = (each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return html.escape("".join(plain))
 
 
 _questions = msgspec.json.Decoder(Question)
