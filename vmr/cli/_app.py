@@ -21,6 +21,7 @@ from vmr.cli import (
     files,
     handler,
     log,
+    replay,
     report,
     run,
     schedule,
@@ -60,6 +61,7 @@ app.add_typer(log.app, name="log")
 app.add_typer(archive.app, name="archive")
 app.command("ask", context_settings=ask.EXTRA)(ask.ask)
 app.command("sql")(sql.sql)
+app.command("replay")(replay.replay)
 app.command("open")(open_command.open_)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)

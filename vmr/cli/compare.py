@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from vmr.cli.context import settings_of
 from vmr.cli.output import console, json_line, print_note, print_rows, table, visible
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 EXIT_DIFFERS: Final = 1
 MOST_ROWS: Final = 20
+_NUMBER: Final = re.compile(r"-?[0-9][0-9.,]*(e[-+][0-9]+)?%?|-?|never")
 
 RunArgument = Annotated[
     str, typer.Argument(help="A run: its number, its experiment's name, or a file of the record (FILE or FILE#RUN).")
@@ -130,6 +133,15 @@ def events(say: Callable[[str], None], source: str | None) -> Callable[[int, int
     return lambda done, of: say(f"reading {name}: {done:,} of {of:,} events")
 
 
+def number_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> Table:
+    """Return a table in which columns of numbers, which are written as text here, stand to the right."""
+    result = table(columns, rows, title=None if title is None else visible(title))
+    for place, column in enumerate(result.columns):
+        if rows and all(_NUMBER.fullmatch(str(row[place])) for row in rows):
+            column.justify = "right"
+    return result
+
+
 def print_comparison(found: Comparison, limit: int) -> None:
     """Print a comparison as tables, with at most ``limit`` differences of each kind."""
     from vmr.comparison.columns import FACTS, text  # noqa: PLC0415 - its package loads DuckDB
@@ -154,7 +166,8 @@ def _print_distributions(found: Comparison) -> None:
         form: Form = "ratio" if row["of"] == "b / a" else "seconds"
         count = text(row["executions"], "count")
         rows.append((row["measure"], row["of"].upper(), count, *(text(row[part], form) for part in parts)))
-    print_rows(("seconds", "", "executions", "total", "least", "median", "90 %", "99 %", "most"), rows)
+    columns = ("seconds", "", "executions", "total", "least", "median", "90 %", "99 %", "most")
+    console().print(number_table(columns, rows))
 
 
 def _print_differences(found: Comparison, name: str, title: str, limit: int) -> None:
@@ -163,7 +176,7 @@ def _print_differences(found: Comparison, name: str, title: str, limit: int) -> 
     rows, columns = found.differences[name], COLUMNS[name]
     if rows[:limit]:
         shown = [tuple(text(row[key], form) for _, key, form in columns) for row in rows[:limit]]
-        console().print(table([column[0] for column in columns], shown, title=f"{title}: {len(rows):,}"))
+        console().print(number_table([column[0] for column in columns], shown, f"{title}: {len(rows):,}"))
     if len(rows) > limit:
         print_note(f"{title}: {limit:,} of {len(rows):,} are shown; --limit shows more, --json has all of them")
 
@@ -173,7 +186,7 @@ def _print_checks(found: Comparison) -> None:
     for check in found.checks:
         count = "-" if check.found is None else f"{check.found:,}"
         judged = "not compared" if check.found is None else "shown only" if not check.judged else check.tolerance
-        verdict = "" if not check.judged else "differs" if check.found else "alike"
+        verdict = "-" if not check.judged else "differs" if check.found else "alike"
         rows.append((check.title, count, judged, verdict))
-    print_rows(("compared", "differences", "alike up to", ""), rows)
+    console().print(number_table(("compared", "differences", "alike up to", ""), rows))
     typer.echo(f"{found.matched:,} executions are in both; the runs {'differ' if found.differs else 'are alike'}")

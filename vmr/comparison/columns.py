@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
-Form: TypeAlias = Literal["", "count", "seconds", "ratio", "side", "time"]
-"""How a value is written: as it is, as a number of this kind, as A or B, or as a time."""
+Form: TypeAlias = Literal["", "count", "seconds", "ratio", "side", "time", "line"]
+"""How a value is written: as it is, as a number of this kind, as A or B, as a time, or as a line of output."""
 Column: TypeAlias = tuple[str, str, Form]
 """Title, name in the row, form."""
 
@@ -29,7 +29,13 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
         ("timed out A", "timed_out_a", ""),
         ("timed out B", "timed_out_b", ""),
     ),
-    "output_differs": (*_WHO, ("stream", "stream", ""), ("line", "line", "count"), ("A", "a", ""), ("B", "b", "")),
+    "output_differs": (
+        *_WHO,
+        ("stream", "stream", ""),
+        ("line", "line", "count"),
+        ("A", "a", "line"),
+        ("B", "b", "line"),
+    ),
     "durations_differ": (
         *_WHO,
         ("seconds A", "duration_a", "seconds"),
@@ -69,9 +75,9 @@ FACTS: Final[tuple[Column, ...]] = (
 
 
 def text(value: Any, form: Form = "") -> str:
-    """Return ``value`` as people read it; nothing for None."""
+    """Return ``value`` as people read it; nothing for None, which for a line of output means that there is none."""
     if value is None:
-        return ""
+        return "(has ended)" if form == "line" else ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if form == "count":
@@ -79,7 +85,7 @@ def text(value: Any, form: Form = "") -> str:
     if form == "ratio":
         return f"{value:.3g}"
     if form == "seconds":
-        return f"{value:,.3f}"
+        return f"{round(value, 3) + 0.0:,.3f}"  # no "-0.000"
     if form == "side":
         return str(value).upper()
     if form == "time":
