@@ -76,6 +76,10 @@ class Rebuild:
         log.info("projections are in use", made_anew=self._names, events=cursor, seconds=self._seconds())
         return True
 
+    def give_up(self) -> None:
+        """Throw away what is folded so far; what there was before stays."""
+        abandon(self._connection)
+
     @property
     def _names(self) -> list[str]:
         return [one.name for one in self._changed]

@@ -18,6 +18,20 @@ from vmr.settings import Settings
 Better = Literal["more", "less"]
 
 
+class Options:
+    """What the command line says.
+
+    Attributes:
+        events: length of the longest history that is measured.
+
+    """
+
+    events = 10_000_000
+
+
+options = Options()
+
+
 class Goal(msgspec.Struct, frozen=True):
     """What a row is held against.
 

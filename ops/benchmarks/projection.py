@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness import Goal, Row, fresh_log, percentile, repeat, row
 from nats.aio.msg import Msg
+from scale import measure_scale
 
 from vmr import events, query_service
 from vmr.asking import answer_past
@@ -100,16 +101,6 @@ async def _read_raw(log: AsyncLog, last: int) -> float:
     rate = last / (time.perf_counter() - began)
     await subscription.unsubscribe()
     return rate
-
-
-async def _bytes_per_event(log: AsyncLog, last: int) -> float:
-    with tempfile.TemporaryDirectory(prefix="vmr-bench-") as folder:
-        path = Path(folder) / "read_model.duckdb"
-        projector = Projector(path)
-        async for batch in log.read():
-            projector.apply(batch)
-        projector.close()
-        return path.stat().st_size / last
 
 
 async def _lag(log: AsyncLog) -> list[float]:
@@ -224,7 +215,6 @@ async def measure() -> list[Row]:
     async with fresh_log() as log:
         last = (await log.publish_many(_history()))[-1]
         folded, raw = await repeat(_TIMES, lambda: _fold_all(log, last), lambda: _read_raw(log, last))
-        size = await _bytes_per_event(log, last)
         lags = [percentile(await _lag(log), 99) for _ in range(_TIMES)]
         past = await _past_rows(log, last)
         visible = [percentile(await _visible(log), 50) for _ in range(_TIMES)]
@@ -237,12 +227,11 @@ async def measure() -> list[Row]:
         baseline=raw,
         baseline_name="raw read of the stream",
     )
-    stored = row("projection", "bytes_per_event", "B", [size], goal=Goal(value=150, better="less"))
     return [
         rate,
         _less("lag_p99_ms", lags, 50),
         _less("visible_p50_ms", visible, 5),
-        stored,
         *past,
         *await _query_rows(),
+        *measure_scale(),
     ]

@@ -1,4 +1,4 @@
-"""Run benchmark families and print their rows: ``ops/bench NAME... [--json]``, ``ops/bench all``, ``ops/bench --list``.
+"""Run benchmark families and print their rows: ``ops/bench NAME... [--json] [--events N]``, ``ops/bench all``, ``ops/bench --list``.
 
 A family is a module of this folder with an ``async def measure() -> list[Row]``. It exits with 1 when a goal is missed and
 ``--check`` is given.
@@ -15,11 +15,11 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from harness import Row
+from harness import Row, options
 from rich.console import Console
 from rich.table import Table
 
-_NOT_FAMILIES = {"run", "harness"}
+_NOT_FAMILIES = {"run", "harness", "scale"}
 
 
 def families() -> list[str]:
@@ -59,6 +59,13 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="ops/bench", description="Measure vmr next to its baselines.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(families())}; or all")
     parser.add_argument("--json", action="store_true", help="print one JSON array of rows")
+    parser.add_argument(
+        "--events",
+        type=int,
+        default=options.events,
+        metavar="N",
+        help="length of the longest history (default: %(default)s)",
+    )
     parser.add_argument("--list", action="store_true", help="print the names of the families")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a goal is missed")
     arguments = parser.parse_args()
@@ -77,6 +84,7 @@ def main() -> int:
         print("\n".join(families()))
         return 0
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    options.events = arguments.events
     names = families() if "all" in arguments.names else arguments.names
     rows: list[Row] = []
     for name in names:

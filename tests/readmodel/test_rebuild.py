@@ -174,6 +174,7 @@ def test_a_new_fold_that_fails_leaves_the_old_one(path: Path, changed: Path) -> 
     following = Projector(path, folder=changed, beside=True)
     following.rebuild_step()
     assert not following.rebuilding
+    assert following.reader().execute("SELECT count(*) FROM rebuilds").fetchall() == [(0,)]
     assert following.apply(HISTORY[:110]) == 10
     assert _names(following.reader()) == {"x"}
     assert following.reader().execute("SELECT count(*) FROM attempts").fetchall() == [(70,)]
