@@ -25,6 +25,8 @@ SEAL_SIZE: Final = 84
 _SEAL: Final = b"vmr-archive sha256="
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _LOCAL_MARK: Final = b"PK\x03\x04"
+_DIRECTORY_MARK: Final = b"PK\x01\x02"
+_LONGEST_NAME: Final = 120
 _CHUNK: Final = 1024 * 1024
 _SMALL: Final = 2**31 - 1
 _LARGE: Final = 0xFFFFFFFF
@@ -221,13 +223,23 @@ def _directory(path: Path, file: BinaryIO) -> dict[str, Place]:
     try:
         with zipfile.ZipFile(file) as found:
             listed = found.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error) as error:
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        ValueError,
+        OSError,
+        struct.error,
+        EOFError,
+        OverflowError,
+    ) as error:
         if _looks_like_one(file):
             raise DamagedArchiveError(
                 f"{path} is cut off or damaged ({error}): `vmr archive verify` says which events are whole"
             ) from error
         raise NotAnArchiveError(f"{path} is no archive of vmr's") from error
     names = [info.filename for info in listed[:2]]
+    if names != [README, ABOUT] and _looks_like_one(file):
+        raise DamagedArchiveError(f"{path} has a damaged directory: `vmr archive verify` says which events are whole")
     if names != [README, ABOUT]:
         raise NotAnArchiveError(f"{path} is no archive of vmr's: it does not begin with {README} and {ABOUT}")
     if len(listed) > _MOST_MEMBERS:
@@ -303,9 +315,13 @@ def _header(file: BinaryIO, offset: int) -> tuple[str, Place] | None:
 
 
 def _begins_record(file: BinaryIO, offset: int) -> bool:
+    """Return whether a member's header, or the ZIP's directory, begins at ``offset``, or would if the file were not cut off there."""
     file.seek(offset)
-    mark = file.read(4)
-    return mark in {_LOCAL_MARK, b"PK\x01\x02"} and (mark != _LOCAL_MARK or _header(file, offset) is not None)
+    begin = file.read(_LOCAL.size + _LONGEST_NAME)
+    mark = begin[:4]
+    if len(begin) < _LOCAL.size + _LONGEST_NAME and mark == _LOCAL_MARK[: len(mark)]:
+        return True
+    return mark == _DIRECTORY_MARK or _header(file, offset) is not None
 
 
 def _next_header(file: BinaryIO, offset: int) -> int:
