@@ -120,6 +120,7 @@ class Projector:
             done = self._rebuild.step(_REBUILD_STEP)
         except duckdb.Error as error:
             logger.exception("projections cannot be folded anew; those of before stay", error=str(error))
+            self._rebuild.give_up()
             self._rebuild = None
             return
         if done:
