@@ -54,7 +54,7 @@ class Rebuild:
         self._main = f"{self._database}.main"
         self._begun = time.monotonic()
         self._told = self._begun
-        self.seq = self._resumed()
+        self.seq, self._has_begun = self._found()
 
     @property
     def can_wait(self) -> bool:
@@ -90,25 +90,22 @@ class Rebuild:
     def _cursor(self) -> int:
         return int(self._connection.execute("SELECT seq FROM log_cursor").fetchall()[0][0])
 
-    def _resumed(self) -> int:
-        """Return the sequence up to which these same projections are folded already, or that before the first event."""
+    def _found(self) -> tuple[int, bool]:
+        """Return up to which sequence these same projections are folded already, and whether their tables have been made."""
         rows = self._connection.execute("SELECT name, hash, seq FROM rebuilds").fetchall()
         if rows and {(name, text) for name, text, _ in rows} == {(one.name, hash_of(one)) for one in self._changed}:
-            return int(rows[0][2])
-        return int(self._connection.execute("SELECT coalesce(min(seq), 1) - 1 FROM events").fetchall()[0][0])
+            return int(rows[0][2]), True
+        first = self._connection.execute("SELECT coalesce(min(seq), 1) FROM events").fetchall()
+        return int(first[0][0]) - 1, False
 
     def _folded(self, last: int) -> int:
         """Fold up to the event ``last``, which is returned."""
-        if not self._has_begun():
+        if not self._has_begun:
             self._begin()
         with self._inside(), transaction(self._connection):
             fold(self._connection, self._folds, self.seq + 1, last)
             self._connection.execute(f"UPDATE {self._main}.rebuilds SET seq = ?", [last]).fetchall()  # noqa: S608 - a name
         return last
-
-    def _has_begun(self) -> bool:
-        rows = self._connection.execute("SELECT DISTINCT seq FROM rebuilds").fetchall()
-        return rows == [(self.seq,)]
 
     def _begin(self) -> None:
         """Make the new tables, empty, beside the old ones."""
@@ -121,6 +118,7 @@ class Rebuild:
                 self._connection.execute(one.table)
                 values = [one.name, hash_of(one), self.seq]
                 self._connection.execute(f"INSERT INTO {self._main}.rebuilds VALUES (?, ?, ?)", values).fetchall()  # noqa: S608
+        self._has_begun = True
         log.info("projections are folded anew, beside the old ones", projections=self._names, events=self._cursor())
 
     @contextlib.contextmanager
@@ -139,14 +137,13 @@ class Rebuild:
             log.info("projections are being folded anew", projections=self._names, events=self.seq, of=cursor)
 
     def _swap(self) -> None:
-        begun = self._has_begun()
         with transaction(self._connection):
             for held in reversed(list(self._held.values())):
                 kept = {f"TABLE {name}" for name in self._kept_tables(held)}
                 drop(self._connection, [item for item in held.objects if item not in kept])
             for one in self._changed:
                 self._connection.execute(one.table)
-                if begun:
+                if self._has_begun:
                     self._move_rows(one)
             for one in self._wanted:
                 self._connection.execute(one.views)

@@ -181,6 +181,13 @@ def test_a_new_fold_that_fails_leaves_the_old_one(path: Path, changed: Path) -> 
     following.close()
     with pytest.raises(duckdb.Error, match="on purpose"):
         Projector(path, folder=changed)
+    mended = (
+        extra.read_text().replace("error('on purpose')", "seq, 1").replace("(seq BIGINT)", "(seq BIGINT, one BIGINT)")
+    )
+    extra.write_text(mended)
+    following = Projector(path, folder=changed)
+    assert following.reader().execute("SELECT count(one) FROM extra").fetchall() == [(40,)]
+    following.close()
 
 
 class _Watch(CursorWatch):
