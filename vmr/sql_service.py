@@ -16,12 +16,13 @@ import structlog
 from vmr import asking
 from vmr.answers import Readers, Work
 from vmr.cursor import CursorWatch
+from vmr.endpoints import Endpoints, Parts
 from vmr.log import AsyncLog
 from vmr.past import Past
 from vmr.projections import load_questions
 from vmr.projector import collect_garbage_seldom, open_projector, run_projector
 from vmr.query import PAST, Answer, Question, encode_answer
-from vmr.query_service import Endpoints, Parts, wait_for
+from vmr.query_service import wait_for
 from vmr.settings import Settings
 
 if TYPE_CHECKING:

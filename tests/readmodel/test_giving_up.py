@@ -15,6 +15,8 @@ from vmr.errors import QueryError
 from vmr.log import AsyncLog
 from vmr.offline import open_offline
 from vmr.projector import Projector
+from vmr.query import Question, encode_question
+from vmr.subjects import query_subject
 
 ENDLESS = "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE hash(a.range, b.range) % 7 = 1"
 LONG = "SELECT count(*), sum(hash(range) % 1000), max(sqrt(range)) FROM range(100000000000)"
@@ -62,6 +64,21 @@ async def test_signs_of_life_and_progress(people: AsyncLog) -> None:
     assert len(heard) >= 2
     assert all(fraction is None or 0 <= fraction <= 1 for fraction in heard)
     assert heard[-1] is not None
+
+
+async def test_an_asker_that_died_is_noticed(people: AsyncLog) -> None:
+    """Askers whose answers nobody hears any more leave nothing running: both readers are free for the next question."""
+    client = people.connection.client
+    question = encode_question(Question(params={"sql": ENDLESS}, deadline=60, signs=0.2))
+    heard = [await client.subscribe(client.new_inbox()) for _ in range(2)]
+    for one in heard:
+        await client.publish(query_subject(people.db, "sql"), question, reply=one.subject)
+    for one in heard:
+        await one.next_msg(timeout=5)  # it is being worked on
+        await one.unsubscribe()
+    begun = time.monotonic()
+    assert (await people.query("sql", {"sql": "SELECT 1"}, timeout=30)).rows == [(1,)]
+    assert time.monotonic() - begun < 3
 
 
 async def test_nobody_else_is_sent_signs(people: AsyncLog) -> None:

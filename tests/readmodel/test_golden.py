@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.readmodel.tables import contents
+from tests.readmodel.tables import contents, empty
 from vmr import contract, events
 from vmr.answers import Select, read
 from vmr.event_columns import KINDS, RENAMED
@@ -57,13 +57,13 @@ def _moment(text: str) -> str:
     return f"{datetime.fromisoformat(text):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_example_folds_by_itself(projector: Projector, file: Path) -> None:
-    """Also where nothing came before it, every view can be read afterwards, and says of nothing that it is not known."""
-    projector.apply(recorded(json.loads(file.read_text())))
-    for (view,) in projector.reader().execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall():
-        asked(projector, f"FROM {view}")
-    assert asked(projector, "FROM anomalies WHERE kind = 'unknown event'") == []
+def test_every_example_folds_by_itself(projector: Projector) -> None:
+    """Also where nothing came before it; and none is said to be not known."""
+    for file in FILES:
+        examples = recorded(json.loads(file.read_text()))
+        assert projector.apply(examples) == len(examples)
+        assert asked(projector, "FROM anomalies WHERE kind = 'unknown event'") == []
+        empty(projector)
 
 
 def test_examples_fold_the_same_in_one_batch_and_one_by_one(projector: Projector) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -96,10 +97,17 @@ class Shell:
         elif self.form is Format.CSV:
             text = b"".join(csv_lines(columns, rows, for_terminal=terminal)).decode()
             paging.show(text.removesuffix("\n").split("\n"))
-        elif not terminal or (paging.pager() is None and not paging.fits(paging.grid(columns, rows))):
+        elif terminal and (paging.pager() is not None or len(rows) < shutil.get_terminal_size().lines):
+            self._show_grid(columns, rows)
+        else:
+            print_rows(columns, rows)
+
+    def _show_grid(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        lines = paging.grid(columns, rows)
+        if paging.pager() is None and not paging.fits(lines):
             print_rows(columns, rows)
         else:
-            paging.show(paging.grid(columns, rows))
+            paging.show(lines)
 
     def say(self, text: str) -> None:
         """Say something beside the rows."""

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from vmr.cli.output import cell_text
 
@@ -24,7 +24,7 @@ def grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     """Return the lines of a table with one line per row; numbers stand to the right, and what is longer than 1,000 characters is cut."""
     shown = [[_line(value) for value in row] for row in rows]
     heads = [_line(column) for column in columns]
-    widths = [max(map(cell_len, texts)) for texts in zip(heads, *shown, strict=True)]
+    widths = [max(map(_width, texts)) for texts in zip(heads, *shown, strict=True)]
     right = [bool(rows) and all(isinstance(row[place], int | float) for row in rows) for place in range(len(columns))]
     return [
         _rule("┏┳┓", "━", widths),
@@ -40,13 +40,18 @@ def _line(value: Any) -> str:
     return text if len(text) <= _WIDEST else f"{text[:_WIDEST]}…"
 
 
+def _width(text: str) -> int:
+    """Return how many columns of a terminal ``text`` takes; most texts are plain, and quickly measured."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
 def _rule(corners: str, line: str, widths: Sequence[int]) -> str:
     return corners[0] + corners[1].join(line * (width + 2) for width in widths) + corners[2]
 
 
 def _row(bar: str, texts: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     cells = (
-        " " * (width - cell_len(text)) + text if to_right else set_cell_size(text, width)
+        " " * (width - _width(text)) + text if to_right else text + " " * (width - _width(text))
         for text, width, to_right in zip(texts, widths, right, strict=True)
     )
     return bar + bar.join(f" {cell} " for cell in cells) + bar
@@ -55,7 +60,7 @@ def _row(bar: str, texts: Sequence[str], widths: Sequence[int], right: Sequence[
 def fits(lines: Sequence[str]) -> bool:
     """Return whether ``lines`` fit on the terminal at once."""
     size = shutil.get_terminal_size()
-    return len(lines) < size.lines and all(cell_len(line) <= size.columns for line in lines)
+    return len(lines) < size.lines and all(_width(line) <= size.columns for line in lines)
 
 
 def pager() -> list[str] | None:
