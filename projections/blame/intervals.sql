@@ -3,9 +3,9 @@ WITH execution AS (
     SELECT
         a.server_uuid, a.entry, a.attempt, a.started, a.ended, a.due, a.reboot, a.started_seq, a.ended_seq,
         coalesce(e.kind, CASE WHEN a.directory = '' THEN 'files' ELSE 'program' END) AS kind,
-        -- When the program itself began: the guest measured how long it ran.
-        CASE WHEN d.finish.duration IS NOT NULL
-            THEN greatest(a.started, a.ended - to_microseconds((d.finish.duration * 1e6)::BIGINT)) ELSE a.started END AS began,
+        -- When the program itself began: the guest measured how long it ran, and may say anything.
+        CASE WHEN d.finish.duration < epoch_us(a.ended - a.started) / 1e6
+            THEN a.ended - to_microseconds((greatest(d.finish.duration, 0) * 1e6)::BIGINT) ELSE a.started END AS began,
         lead(a.started) OVER again AS started_again
     FROM attempts AS a
     JOIN attempt AS d ON d.run = a.run AND d.server_uuid = a.server_uuid AND d.entry = a.entry AND d.attempt = a.attempt
@@ -23,7 +23,7 @@ held AS (
     -- A finite pause is not shortened by a resume; one without an end is ended by the first.
     SELECT
         c.server_uuid, c.time AS since,
-        CASE WHEN c.duration IS NOT NULL THEN c.time + to_microseconds((c.duration * 1e6)::BIGINT) ELSE (
+        CASE WHEN c.duration IS NOT NULL THEN c.time + to_microseconds((least(c.duration, 1e9) * 1e6)::BIGINT) ELSE (
             SELECT min(r.time) FROM controls AS r
             WHERE r.action = 'resumed' AND r.seq > c.seq
                 AND (r.server_uuid IS NULL OR c.server_uuid IS NULL OR r.server_uuid = c.server_uuid)

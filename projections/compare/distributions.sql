@@ -14,7 +14,7 @@ long AS (
 )
 SELECT
     measure, of, count(*) AS executions,
-    CASE WHEN of <> 'b / a' THEN sum(value::DECIMAL(38, 6))::DOUBLE END AS total,
+    CASE WHEN of <> 'b / a' THEN sum(greatest(-1e9, least(value, 1e9))::DECIMAL(38, 6))::DOUBLE END AS total,
     min(value) AS least,
     quantile_cont(value, 0.5) AS median,
     quantile_cont(value, 0.9) AS p90,

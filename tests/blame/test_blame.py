@@ -198,7 +198,7 @@ def of_the_last_run(log: list[Recorded]) -> list[Recorded]:
 @given(
     log=st.sampled_from(["vms", "attempts", "handlers", "everything"]).flatmap(lambda name: histories(FAMILIES[name]))
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_is_recorded_adds_up(log: list[Recorded], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Events that contradict each other are accounted for as well: nothing counts twice, and nothing is left out."""
     path = read_model(tmp_path_factory.mktemp("any") / "run.duckdb", log)
@@ -223,4 +223,19 @@ def test_vms_that_were_removed(tmp_path: Path) -> None:
     assert found.vm == "late"
     by_name = {vm.vm: vm for vm in found.vms}
     assert (by_name["late"].after, by_name["gone"].before["removed"]) == ({"idle": 10, "removed": 10}, 45)
+    adds_up(found)
+
+
+def test_a_guest_that_lies_about_durations(tmp_path: Path) -> None:
+    """A program cannot have run for longer than passed from its start to its end, or for less than no time."""
+    story = Story()
+    story.added("vm", program(-20, "long"), program(-10, "back"), ready=-80)
+    for place, (entry, duration) in enumerate((("-20/long", 1e300), ("-10/back", -1e300))):
+        story.began("vm", entry, -97 + place)
+        ended = events.EntryFinished(server_uuid="vm", entry=entry, attempt=1, exit_code=0, duration=duration)
+        story.say(-96 + place, ended)
+    story.say(-90, events.ExperimentPaused(duration=1e300))
+    story.started()
+    found = blame(story.read_model(tmp_path / "run.duckdb"))
+    assert path_of(found)[2:4] == [(1, "running", "-20/long"), (1, "launch", "-10/back")]
     adds_up(found)

@@ -6,9 +6,11 @@ import itertools
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pytest
 
-from tests.compare.stories import Story, program
+from tests.compare.stories import START, Story, program
+from vmr import events
 from vmr.comparison import Comparison, Tolerances, compare
 from vmr.errors import DataError
 
@@ -204,3 +206,20 @@ def test_no_read_model(tmp_path: Path) -> None:
     duckdb.connect(str(path)).close()
     with pytest.raises(DataError, match="B cannot be compared"):
         compare(("A", told("x").read_model(tmp_path / "a.duckdb")), ("B", path))
+
+
+def test_a_guest_that_lies_about_durations(tmp_path: Path) -> None:
+    """Durations that cannot be are shown, and break nothing."""
+    result = compared(tmp_path, told("x", fetch=1.0), _liar(), duration_ratio=2.0)
+    assert result.differences["durations_differ"][0]["duration_b"] == 1e300
+
+
+def _liar() -> Story:
+    story = Story("y")
+    for recorded in told("y").recorded():
+        body = recorded.event.body
+        if isinstance(body, events.EntryFinished) and body.entry == "10/fetch":
+            body = msgspec.structs.replace(body, duration=1e300)
+        assert not isinstance(body, events.Unknown)
+        story.say((recorded.event.time - START).total_seconds(), body)
+    return story
