@@ -101,7 +101,7 @@ def _attempt(uuid: str, at: int, second: float, duration: float, number: int) ->
         f"step {at} of {uuid}: 64 bytes from 10.0.{number & 255}.1: icmp_seq={number} ttl=64 time=0.{number:03} ms\n"
         * 4
     )
-    yield second + duration * 0.9, _wrote(uuid, entry, text)
+    yield second + duration * 0.9, wrote(uuid, entry, text)
     if number % 503 == 9 and at == 10:
         yield second + duration, events.EntryLost(server_uuid=uuid, entry=entry, attempt=1, reason="the guest rebooted")
     elif number % 601 != 11 or at != 10:
@@ -114,7 +114,8 @@ def _attempt(uuid: str, at: int, second: float, duration: float, number: int) ->
         )
 
 
-def _wrote(uuid: str, entry: str, text: str | bytes, first: int = 0) -> KnownBody:
+def wrote(uuid: str, entry: str, text: str | bytes, first: int = 0) -> KnownBody:
+    """Return that the first attempt of ``entry`` wrote ``text`` to its standard output, from the byte ``first`` on."""
     data = text if isinstance(text, bytes) else text.encode()
     return events.OutputCaptured(
         server_uuid=uuid,
@@ -142,11 +143,12 @@ def hostile() -> Iterator[tuple[float, KnownBody]]:
         )
         yield -40, events.VmStateSet(server_uuid=uuid, state="configured", reason=harm)
         yield 1, events.EntryStarted(server_uuid=uuid, entry=entry, attempt=1, name=harm, start_time="1")
-        yield 2, _wrote(uuid, entry, harm)
+        yield 2, wrote(uuid, entry, harm)
         yield 3, events.EntryFinished(server_uuid=uuid, entry=entry, attempt=1, exit_code=1, duration=1)
     yield -10, events.ExperimentStarted(start_time=START)
-    yield 4, _wrote(f"0{_HARM[0]}", f"1/{_HARM[0]}", b"\xff\xfe invalid \xc3", len(_HARM[0]))
+    yield 4, wrote(f"0{_HARM[0]}", f"1/{_HARM[0]}", b"\xff\xfe invalid \xc3", len(_HARM[0]))
     for piece in range(20):
-        yield 5 + piece, _wrote(f"1{_HARM[1]}", f"1/{_HARM[1]}", "<b>" + "x" * 499_997, len(_HARM[1]) + piece * 500_000)
+        yield 5 + piece, wrote(f"1{_HARM[1]}", f"1/{_HARM[1]}", "<b>" + "x" * 499_997, len(_HARM[1]) + piece * 500_000)
+    yield 5, wrote(f"3{_HARM[3]}", f"1/{_HARM[3]}", "it's more\n" * 1000, len(_HARM[3]))
     yield 40, events.VmStateSet(server_uuid="<i>nobody</i>", state="</td><script>")
     yield 50, events.ExperimentEnded(reason=_HARM[0])

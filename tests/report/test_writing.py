@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,46 @@ def test_outcomes_are_told_apart(small_record: Path, tmp_path: Path) -> None:
     assert {(record["vms"][vm][0], entry) for vm, entry in never} == {("client-3", "30/cleanup.sh")}
     assert record["holds"] == [[None, 15_000_000, 20_000_000]]
     assert [row[2:5] for row in record["transfers"]] == [["/var/log/access", 42, "ab" * 32]]
+
+
+def test_ends_that_are_none(tmp_path: Path) -> None:
+    """An execution that was killed at its timeout, one that has no end, and one that only wrote, are called what they are."""
+
+    def started(entry: str) -> KnownBody:
+        return events.EntryStarted(server_uuid="u", entry=entry, attempt=1, name="x", start_time="1")
+
+    told: list[tuple[float, KnownBody]] = [
+        (0, events.VmAdded(server_uuid="u", server_name="vm")),
+        (1, started("1/killed")),
+        (2, events.EntryFinished(server_uuid="u", entry="1/killed", attempt=1, exit_code=137, timed_out=True)),
+        (3, started("2/open")),
+        (4, records.wrote("u", "3/only", "text")),
+        (5, records.wrote("nobody", "3/only", "text")),
+    ]
+    record = records.write(tmp_path / "run.duckdb", told)
+    write_report(record, tmp_path / "report.html")
+    held = embedded(tmp_path / "report.html")["record"]
+    names = [outcome[0] for outcome in held["outcomes"]]
+    assert [vm[0] for vm in held["vms"]] == ["nobody", "vm"]
+    assert [(held["entries"][row[0]][:2], names[row[2]]) for row in held["attempts"]] == [
+        ([0, "3/only"], "unknown"),
+        ([1, "1/killed"], "timed_out"),
+        ([1, "2/open"], "running"),
+        ([1, "3/only"], "unknown"),
+    ]
+
+
+def test_a_full_disk_leaves_nothing(small_record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When there is no room for the whole report, there is no part of one, and the message says why."""
+
+    def full(_: object) -> Iterator[str]:
+        yield "<!DOCTYPE html>"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vmr.report._write.render", full)
+    with pytest.raises(InvalidInputError, match=r"report\.html: cannot be written: No space left on device"):
+        write_report(small_record, tmp_path / "report.html")
+    assert [file.name for file in tmp_path.iterdir()] == ["run.duckdb"]
 
 
 def test_every_question_is_answered(small_record: Path, tmp_path: Path) -> None:

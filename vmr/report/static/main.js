@@ -152,7 +152,7 @@ class Page {
     this.card.hidden = false;
     const chart = byId("chart");
     const right = x + 16 + this.card.offsetWidth <= chart.clientWidth;
-    const below = y + 16 + this.card.offsetHeight <= chart.clientHeight;
+    const below = chart.getBoundingClientRect().top + y + 16 + this.card.offsetHeight <= innerHeight;
     this.card.style.left = `${right ? x + 16 : Math.max(0, Math.min(x - 16 - this.card.offsetWidth, chart.clientWidth - this.card.offsetWidth))}px`;
     this.card.style.top = `${below ? y + 16 : Math.max(0, y - 16 - this.card.offsetHeight)}px`;
   }

@@ -2,7 +2,7 @@
 // wheel, touch and assistive tools work as everywhere; time moves by dragging, and zooms by Ctrl + wheel, pinching, buttons and keys.
 
 const AXIS = 26;
-const READABLE = 18;
+const READABLE = 20;
 const LABELS_FROM = 10;
 const SYMBOLS = { exit_code: "✕", timed_out: "T", not_launched: "!", lost: "?", rebooted: "↻", unknown: "–" };
 const STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400];
@@ -45,7 +45,8 @@ class TimelineView {
 
   /** `zoomed` goes from 0, all rows at once, to 1, rows to read. */
   heighten(zoomed) {
-    const middle = (this.scroller.scrollTop + this.field / 2) / this.height;
+    // What is in the middle stays there; the first row stays the first.
+    const middle = this.scroller.scrollTop ? (this.scroller.scrollTop + this.field / 2) / this.height : 0;
     this.zoomed = zoomed;
     this.resize();
     this.scroller.scrollTop = middle * this.height - this.field / 2;
@@ -67,7 +68,8 @@ class TimelineView {
     const fit = Math.min(this.field / Math.max(this.rows.length, 1), READABLE);
     this.height = fit * (READABLE / fit) ** this.zoomed;
     this.tall.style.height = `${Math.max(height, Math.floor(this.rows.length * this.height) + AXIS)}px`;
-    this.gutter = this.height >= LABELS_FROM ? Math.min(150, width * 0.28) : 8;
+    const longest = this.rows.reduce((most, vm) => Math.max(most, vm.name.length + (vm.problems ? 2 : 0)), 0);
+    this.gutter = this.height >= LABELS_FROM ? Math.min(7.2 * longest + 14, 180, width * 0.28) : 8;
     this.draw();
   }
 

@@ -20,6 +20,7 @@ class VmList {
     this.first = Math.max(0, Math.min(this.first + by, this.rows.length - 1));
     const seen = this.rows.slice(this.first, this.first + PAGE);
     this.body.replaceChildren(...seen.map((vm) => this.#row(vm)));
+    for (const id of ["earlier", "later"]) byId(id).hidden = this.rows.length <= PAGE;
     byId("earlier").disabled = this.first === 0;
     byId("later").disabled = this.first + PAGE >= this.rows.length;
     byId("page").textContent = this.rows.length
