@@ -25,6 +25,7 @@ Say = Callable[[str], None]
 MEMORY: Final = "1GB"
 """What DuckDB may hold in memory; it spills to disk beyond that."""
 _SIDES: Final = ("a", "b")
+_TELL: Final = 100
 _EXTRACTS: Final = ("side_vms", "side_plan", "side_attempts", "side_streams")
 
 
@@ -137,11 +138,12 @@ class _Work:
         candidates = self._connection.execute("FROM output_candidates ORDER BY number").fetchall()
         if not candidates:
             return []
-        self._say(f"comparing {len(candidates):,} outputs byte by byte")
         a, b = (self._pieces(side) for side in _SIDES)
         left, right = Outputs(a, a.skip_to), Outputs(b, b.skip_to)
         found = []
         for number, vm, entry, nth, stream in candidates:
+            if number % _TELL == 1:
+                self._say(f"comparing output {number:,} of {len(candidates):,} byte by byte")
             difference = first_difference(left.take(number), right.take(number))
             if difference is not None:
                 place = {"vm": vm, "entry": entry, "nth": nth, "stream": stream}

@@ -6,6 +6,7 @@ the page's own policy forbids scripts and anything from elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Any, Final
@@ -68,14 +69,8 @@ def write_page(comparison: Comparison, path: Path) -> None:
     except OSError as error:
         raise InvalidInputError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
-        _remove(part)
-
-
-def _remove(part: Path) -> None:
-    try:
-        part.unlink(missing_ok=True)
-    except NotADirectoryError:  # then there is nothing either
-        return
+        with contextlib.suppress(OSError):  # where nothing can be written there is nothing to remove
+            part.unlink(missing_ok=True)
 
 
 def _template() -> jinja2.Template:
