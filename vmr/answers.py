@@ -175,7 +175,7 @@ class Readers:
                 self._free.put_nowait(connection)
                 return future.result()
             await asyncio.shield(self._interrupt(connection, future))
-        raise QueryError(f"the answer took longer than {within:g} s: ask for less, or allow more time")
+        raise QueryError(f"the answer took longer than {within:.3g} s: ask for less, or allow more time")
 
     def _interrupt(self, connection: duckdb.DuckDBPyConnection, future: asyncio.Future[Any]) -> asyncio.Task[None]:
         """Interrupt what ``future`` does on ``connection``, which is free again afterwards; return the task that does so."""

@@ -82,6 +82,9 @@ def _check_values(sql: str, given: Mapping[str, Any]) -> None:
     wanted = duckdb.extract_statements(sql)[0].named_parameters
     said = ", ".join(f"${name}" for name in sorted(wanted)) or "none"
     if missing := sorted(wanted - given.keys()):
-        raise QueryError(f"no value for the parameter ${missing[0]}; the statement's parameters are: {said}")
+        raise QueryError(
+            f"no value for the parameter ${missing[0]}; the statement's parameters are: {said};"
+            f" give it in values, or with -p {missing[0]}=VALUE"
+        )
     if unknown := sorted(given.keys() - wanted):
         raise QueryError(f"no parameter ${unknown[0]} in the statement; its parameters are: {said}")

@@ -22,6 +22,8 @@ from vmr.projector import open_projector
 from vmr.settings import Settings
 from vmr.sql_service import READ_MODEL
 
+ENDLESS = "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE a.range * b.range % 7 = 8"
+
 
 def test_answers_reflect_the_last_event(served_log: Log, vmr: Callable[..., str]) -> None:
     """What is in the log when the question is asked is in the answer."""
@@ -115,6 +117,10 @@ def test_values_of_parameters(served_log: Log, vmr: Callable[..., str]) -> None:
         (["--shell", "-p", "vm=1"], "a shell takes no parameters"),
         (["SELECT 1", "--shell"], "one of them"),
         (["SELECT 1", "--arrow", "x", "--json"], "give one"),
+        (
+            [ENDLESS, "--timeout", "0.2"],
+            "than 0.2 s",
+        ),
     ],
 )
 def test_wrong_parameters(served: Settings, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
@@ -158,9 +164,7 @@ def test_the_shell_asks_the_services(served_log: Log, vmr_arguments: Callable[..
             terminal.enter("SELECT 'there are ' || count(*) AS x FROM vms;")
             terminal.until(f"there are {number}")
         for _ in range(3):
-            terminal.enter(
-                "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE a.range * b.range % 7 = 8;"
-            )
+            terminal.enter(f"{ENDLESS};")
             terminal.until("Ctrl-C stops it")
             terminal.type(CTRL_C)
             terminal.until("stopped")

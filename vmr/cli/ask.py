@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from vmr.cli.asked import ArrowOption, AsOfOption, ParquetOption, SourceOption, answer_of, pick_output, print_answer
+from vmr.cli.asked import (
+    ArrowOption,
+    AsOfOption,
+    ParquetOption,
+    SourceOption,
+    TimeoutOption,
+    answer_of,
+    pick_output,
+    print_answer,
+)
 from vmr.cli.context import settings_of
 from vmr.cli.output import Format, print_rows
 from vmr.errors import InvalidInputError
@@ -28,6 +37,7 @@ def ask(
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
     parquet: ParquetOption = None,
     arrow: ArrowOption = None,
+    timeout: TimeoutOption = None,
 ) -> None:
     """Ask a question by name, with --PARAMETER VALUE for each of its parameters. Without a name: list the questions."""
     output = pick_output(as_json=as_json, as_csv=as_csv, parquet=parquet, arrow=arrow)
@@ -40,7 +50,7 @@ def ask(
         return
     query = _find(name)
     params = parse_parameters(query, context.args)
-    print_answer(answer_of(settings_of(context), name, params, as_of, source), output)
+    print_answer(answer_of(settings_of(context), name, params, as_of, source, timeout), output)
 
 
 def _list(form: Format) -> None:

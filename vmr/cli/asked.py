@@ -40,6 +40,17 @@ ParquetOption: TypeAlias = Annotated[
 ]
 
 
+TimeoutOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=0.001,
+        help="Give up after so long, by default 60 (in a shell 120, for each statement). Services do after 120.",
+    ),
+]
+
+
 ArrowOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -93,14 +104,20 @@ def _record(settings: Settings) -> OfflineReader | None:
 
 
 def answer_of(
-    settings: Settings, name: str, params: Mapping[str, Any], as_of: str | None = None, source: str | None = None
+    settings: Settings,
+    name: str,
+    params: Mapping[str, Any],
+    as_of: str | None = None,
+    source: str | None = None,
+    timeout: float | None = None,
 ) -> Answer:
     """Return the answer to ``name``, which reflects everything that is in the log now (or in ``source``), or all that was at ``as_of``.
 
+    It may take ``timeout`` seconds (default: `SECONDS`).
     Offline, it is what is on disk. A long one shows on the terminal how far it is; Ctrl-C stops it, and arrives as `KeyboardInterrupt`.
     """
     with open_reader(settings, source) as reader:
-        answer = ask_patiently(reader, name, params, timeout=SECONDS, as_of=as_of)
+        answer = ask_patiently(reader, name, params, timeout=timeout or SECONDS, as_of=as_of)
         if source is None and not isinstance(reader, ServiceReader):
             print_note(f"no server runs; this is the record up to sequence {answer.sequence:,}")
         return answer

@@ -17,6 +17,7 @@ from vmr.cli.asked import (
     Output,
     ParquetOption,
     SourceOption,
+    TimeoutOption,
     answer_of,
     open_reader,
     pick_output,
@@ -57,6 +58,7 @@ def sql(
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
     parquet: ParquetOption = None,
     arrow: ArrowOption = None,
+    timeout: TimeoutOption = None,
     shell: Annotated[
         bool,
         typer.Option("--shell", help="A shell; elsewhere than on a terminal, it reads statements from standard input."),
@@ -85,21 +87,21 @@ def sql(
     elif shell:
         if parameters or output != Output(output.form):
             raise InvalidInputError("a shell takes no parameters and writes no files: give a statement")
-        _shell(settings, source, as_of, output.form)
+        _shell(settings, source, as_of, output.form, timeout)
     else:
         asked = {
             "sql": sys.stdin.read() if statement == STDOUT else statement,
             "values": parse_values(parameters or []),
         }
-        print_answer(answer_of(settings, "sql", asked, as_of, source), output)
+        print_answer(answer_of(settings, "sql", asked, as_of, source, timeout), output)
 
 
-def _shell(settings: Settings, source: str | None, as_of: str | None, form: Format) -> None:
+def _shell(settings: Settings, source: str | None, as_of: str | None, form: Format, timeout: float | None) -> None:
     with open_reader(settings, source) as reader:
         title = source or f"Database {settings.db}"
         if source is None and not isinstance(reader, ServiceReader):
             title += ", as it is on disk; no server runs"
-        if not run_shell(reader, title=title, as_of=as_of, form=form):
+        if not run_shell(reader, title=title, as_of=as_of, form=form, timeout=timeout):
             raise typer.Exit(2)
 
 

@@ -126,16 +126,16 @@ def run_shell(
     title: str = "",
     as_of: AsOf | None = None,
     form: Format = Format.TABLE,
-    timeout: float = SECONDS,
+    timeout: float | None = None,
     history: Path | None = None,
 ) -> bool:
     """Read and execute SQL until the person leaves (Ctrl-D, ``.quit``) or standard input ends; return whether all of it could be done.
 
-    Questions go to ``reader``, such as a `vmr.offline.OfflineReader`, with at most ``timeout`` seconds each. ``title`` says what is
+    Questions go to ``reader``, such as a `vmr.offline.OfflineReader`, with at most ``timeout`` seconds each (default: `SECONDS`). ``title`` says what is
     being looked at. On a terminal there are history (in the file ``history``; default: one in the user's state folder), completion
     and paging; elsewhere statements are read from standard input, and rows are printed as `vmr sql` prints them.
     """
-    shell = Shell(reader, as_of=as_of, form=form, timeout=timeout)
+    shell = Shell(reader, as_of=as_of, form=form, timeout=timeout or SECONDS)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         shell.run(_lines(sys.stdin))
         return not shell.failed
