@@ -22,7 +22,7 @@ from vmr.schedule import Entry, EntryFile, ObjectRef, Pause, Transfer
 from vmr.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from vmr.opened import open_reader as open  # noqa: A004 - vmr.open
+    from vmr.opened.reader import open_reader as open  # noqa: A004 - vmr.open
     from vmr.replay.events_of import events_of
 
 __all__ = [
@@ -53,7 +53,7 @@ quiet_by_default()
 def __getattr__(name: str) -> Any:
     """Load what needs DuckDB when it is asked for: it takes long, and most programs do without."""
     if name == "open":
-        from vmr.opened import open_reader  # noqa: PLC0415
+        from vmr.opened.reader import open_reader  # noqa: PLC0415
 
         return open_reader
     if name == "events_of":

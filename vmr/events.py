@@ -365,6 +365,45 @@ class ExperimentEnded(Body, frozen=True, tag="experiment.ended"):
     reason: str = ""
 
 
+class SealedEvents(msgspec.Struct, frozen=True):
+    """The events that a seal covers: sequences ``first`` (the first of the run) to ``last``."""
+
+    first: Count
+    last: Count
+
+
+class SealedProjection(msgspec.Struct, frozen=True):
+    """What one projection held of the covered events.
+
+    Attributes:
+        name: its name.
+        sql: SHA-256 of its text: only what was folded by the same text can be compared.
+        tables: hash of each of its tables by name, see `vmr.content_hash`.
+
+    """
+
+    name: str
+    sql: Sha256
+    tables: dict[str, Sha256]
+
+
+class ExperimentSealed(Body, frozen=True, tag="experiment.sealed"):
+    """What the record of the run comes to, as hashes, so that anybody who has it can see later that it still does.
+
+    It is folded from the run's own events alone, counted from 1 as run 1: the same in any database, and in an archive.
+
+    Attributes:
+        events: which events are covered.
+        projections: what each projection held of them.
+        sha256: the hash of all tables together.
+
+    """
+
+    events: SealedEvents
+    projections: tuple[SealedProjection, ...]
+    sha256: Sha256
+
+
 KnownBody: TypeAlias = (
     VmAdded
     | VmRemoved
@@ -392,6 +431,7 @@ KnownBody: TypeAlias = (
     | ExperimentPaused
     | ExperimentResumed
     | ExperimentEnded
+    | ExperimentSealed
 )
 
 BODY_TYPES: Final[dict[str, type[KnownBody]]] = {body.type_name(): body for body in KnownBody.__args__}

@@ -157,6 +157,18 @@ async def resume_run(log: AsyncLog) -> Run:
     return Run(log, parse_experiment(record.text, record.experiment), record, folder, begin)
 
 
+def is_driven(settings: Settings, begin: int) -> bool:
+    """Return whether a `vmr run` on this host drives the run that begins at this sequence."""
+    try:
+        with (run_folder(settings, begin) / "run.lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 async def stop_guests(settings: Settings, begin: int) -> None:
     """End the guests of the run that begins at this sequence, if there are any on this host."""
     folder = run_folder(settings, begin)
@@ -191,10 +203,18 @@ class Run:
                 watcher.stage("recording VMs, files and schedules")
                 await self._publish(sockets)
             finished = await self._follow(watcher)
-            if finished.outcome != "stuck" and not keep_guests:
-                watcher.stage("stopping the guests")
-                await self._guests.stop(self.folder / "guests")
+            if finished.outcome != "stuck":
+                await self._conclude(watcher, keep_guests=keep_guests)
             return finished
+
+    async def _conclude(self, watcher: Watcher, *, keep_guests: bool) -> None:
+        from vmr.replay.seal import try_to_seal  # noqa: PLC0415 - DuckDB takes long to load, and a run begins without it
+
+        watcher.stage("sealing the record" if keep_guests else "stopping the guests, sealing the record")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(try_to_seal(self._log, self.begin))
+            if not keep_guests:
+                tasks.create_task(self._guests.stop(self.folder / "guests"))
 
     async def _publish(self, sockets: dict[str, Path]) -> None:
         """Record everything up to the launch. Repeated after an interruption, it replaces what it recorded before."""

@@ -147,6 +147,12 @@ _strategies: dict[type[KnownBody], st.SearchStrategy[KnownBody]] = {
     events.ExperimentPaused: st.builds(events.ExperimentPaused, duration=_maybe_seconds),
     events.ExperimentResumed: st.just(events.ExperimentResumed()),
     events.ExperimentEnded: st.builds(events.ExperimentEnded, reason=_names),
+    events.ExperimentSealed: st.builds(
+        events.ExperimentSealed,
+        events=st.just(events.SealedEvents(1, 9)),
+        projections=st.just((events.SealedProjection("vms", SHA, {"vm": SHA}),)),
+        sha256=st.just(SHA),
+    ),
 }
 _unknown = st.builds(
     Unknown,

@@ -14,6 +14,7 @@ from vmr.events import ExperimentEnded
 from vmr.experiment_fold import ExperimentFold
 from vmr.log import connect_async
 from vmr.present_vms import PresentVms
+from vmr.run import find_run, is_driven
 from vmr.settings import Settings
 
 
@@ -69,3 +70,8 @@ async def _end(settings: Settings, reason: str) -> None:
         if experiment.ended:
             raise InvalidInputError("the experiment has ended already: `vmr run FILE` begins another")
         await log.publish(ExperimentEnded(reason=reason or "called by an operator"))
+        begin = await find_run(log)
+        if not is_driven(settings, begin):  # else that `vmr run` seals it, when its guests are quiet
+            from vmr.replay.seal import try_to_seal  # noqa: PLC0415 - DuckDB takes long to load
+
+            await try_to_seal(log, begin)

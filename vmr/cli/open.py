@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,11 +15,12 @@ from vmr.cli.asked import AsOfOption
 from vmr.cli.context import settings_of
 from vmr.cli.output import Format, pick_format, visible
 from vmr.cli.shell import run_shell
-from vmr.offline import OfflineReader, open_offline
-from vmr.opened import Reader, open_reader
-from vmr.opened.build import Tell
-from vmr.record import as_file, open_run
 from vmr.settings import Settings
+
+if TYPE_CHECKING:
+    from vmr.offline import OfflineReader
+    from vmr.opened.build import Tell
+    from vmr.opened.reader import Reader
 
 
 def open_(
@@ -38,6 +39,8 @@ def open_(
 
     The first time it is unpacked and folded; after that it is in the cache, for `--source` of `vmr sql`, `vmr ask` and `vmr vm list`, too.
     """
+    from vmr.opened.reader import open_reader  # noqa: PLC0415 - DuckDB takes long to load, and other commands do without
+
     form = pick_format(as_json=as_json, as_csv=as_csv)
     settings_of(context)
     with opening(file.name) as tell, contextlib.ExitStack() as stack:
@@ -58,6 +61,10 @@ def _shell(reader: Reader, file: Path, as_of: str | None, form: Format) -> None:
 @contextlib.contextmanager
 def source_reader(settings: Settings, source: str) -> Iterator[OfflineReader]:
     """Yield whom to ask about ``source``: a file, or a run of the database; see `vmr.record.open_run` for what it raises."""
+    from vmr.offline import open_offline  # noqa: PLC0415 - as above
+    from vmr.opened.reader import open_reader  # noqa: PLC0415
+    from vmr.record import as_file, open_run  # noqa: PLC0415
+
     file, run = as_file(source)
     with contextlib.ExitStack() as stack:
         if file is not None and run is None:

@@ -8,6 +8,5 @@ that the second question to an archive is answered at once.
 from __future__ import annotations
 
 from vmr.opened.cache import Opened, opened
-from vmr.opened.reader import Reader, open_reader
 
-__all__ = ["Opened", "Reader", "open_reader", "opened"]
+__all__ = ["Opened", "opened"]

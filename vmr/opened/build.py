@@ -111,7 +111,7 @@ def build(path: Path, files: Sequence[Path], filled: Sequence[Path], *, tell: Te
             )
             projections = load_projections()
             read_model.prepare(connection, projections)
-            show_events(connection, projections[0], files, filled)
+            show_events(connection, projections[0], relation_of(files, filled))
             first, last = bounds(connection)
             told = None if tell is None else partial(_tell, tell, first, last)
             fold_all(connection, projections, first, last, step=STEP, tell=told)
@@ -122,20 +122,18 @@ def build(path: Path, files: Sequence[Path], filled: Sequence[Path], *, tell: Te
 def show_events(
     connection: duckdb.DuckDBPyConnection,
     projection: Projection,
-    files: Sequence[Path],
-    filled: Sequence[Path],
+    relation: str,
     *,
     changed: dict[str, str] | None = None,
 ) -> None:
-    """Replace the empty table ``events`` by a view of ``files``, with the same columns and comments.
+    """Replace the empty table ``events`` by a view of ``relation`` (SQL), with the same columns and comments.
 
-    ``changed`` has SQL for columns that are to hold something else than the files'.
+    ``changed`` has SQL for columns that are to hold something else than the relation's.
     """
     columns = connection.execute(
         "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'events' AND database_name = current_database()"
         " ORDER BY column_index"
     ).fetchall()
-    relation = _relation(connection, files, filled)
     there = {name for name, *_ in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}  # noqa: S608
     shown = ", ".join(_column(name, type_, there, changed or {}) for name, type_ in columns)
     connection.execute(f"DROP TABLE events; CREATE VIEW events AS SELECT {shown} FROM {relation}")  # noqa: S608
@@ -145,18 +143,18 @@ def show_events(
             connection.execute(text.replace(f"{_COMMENT}TABLE", f"{_COMMENT}VIEW", 1))
 
 
-def _relation(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], filled: Sequence[Path]) -> str:
+def relation_of(files: Sequence[Path], filled: Sequence[Path]) -> str:
+    """Return the SQL that reads the events in ``files``, of which those in ``filled`` replace those of the same sequence."""
     if not filled:
         return parquet(files)
-    rows = connection.execute(f"SELECT seq FROM {parquet(filled)} ORDER BY seq").fetchall()  # noqa: S608 - paths are quoted
-    replaced = ", ".join(str(seq) for (seq,) in rows)
+    replaced = f"SELECT seq FROM {parquet(filled)}"  # noqa: S608 - paths are quoted
     return f"(FROM {parquet(files)} WHERE seq NOT IN ({replaced}) UNION ALL BY NAME FROM {parquet(filled)})"
 
 
 def _column(name: str, type_: str, there: set[str], changed: dict[str, str]) -> str:
     if name in changed:
         return f"({changed[name]})::{type_} AS {name}"
-    if name == "body":
+    if name == "body" and name not in there:
         return "decode(payload)::JSON->'body' AS body"
     if name in there:
         return f"{name}::{type_} AS {name}"

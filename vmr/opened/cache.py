@@ -22,7 +22,7 @@ import platformdirs
 import structlog
 
 from vmr.errors import VmrError
-from vmr.event_columns import KINDS
+from vmr.installed import hash_of
 from vmr.opened.build import FILLED, Tell, build, fill
 from vmr.projections import load_projections
 
@@ -60,16 +60,16 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def opened(path: Path, *, cache: bool = True, tell: Tell | None = None) -> Iterator[Opened]:
+def opened(path: Path, *, cache: bool = True, folded: bool = True, tell: Tell | None = None) -> Iterator[Opened]:
     """Open the archive at ``path``: yield its read model, which is there until the block ends.
 
-    With ``cache`` it is made once, in the user's cache folder, and found there the next time; without, or when that folder cannot be
+    Without ``folded`` the archive is only unpacked, for who does not need its tables. With ``cache`` it is made once, in the user's cache folder, and found there the next time; without, or when that folder cannot be
     written, in a temporary one. Raises `DataError` when it is no archive or is damaged.
     """
     from vmr.archive import open_archive  # noqa: PLC0415 - archives may hold read models of this module in turn
 
     with open_archive(path) as archive, _place(digest_of(archive) if cache else None) as folder:
-        yield _in(folder, archive, tell)
+        yield _in(folder, archive, folded, tell)
 
 
 def cache_folder() -> Path:
@@ -85,11 +85,11 @@ def digest_of(archive: Archive) -> str:
 
 def _folded_by() -> str:
     """Return a name for the SQL of today, which an opened archive was folded by."""
-    texts = [projection.hash for projection in load_projections()]
-    return hashlib.sha256(repr((texts, KINDS)).encode()).hexdigest()[:32]
+    texts = [hash_of(projection) for projection in load_projections()]
+    return hashlib.sha256(repr(texts).encode()).hexdigest()[:32]
 
 
-def _in(folder: Path, archive: Archive, tell: Tell | None) -> Opened:
+def _in(folder: Path, archive: Archive, folded: bool, tell: Tell | None) -> Opened:  # noqa: FBT001 - private
     """Return what is opened in ``folder``; make what is missing of it."""
     database = str(archive.manifest.database)
     events, record = folder / "events", folder / f"{_folded_by()}.duckdb"
@@ -97,7 +97,7 @@ def _in(folder: Path, archive: Archive, tell: Tell | None) -> Opened:
         if not events.is_dir():
             _extract(archive, events, tell)
         files, filled = _parts(events)
-        if not record.is_file():
+        if folded and not record.is_file():
             _make(record, files, filled, tell)
     os.utime(folder)
     return Opened(record, files, filled, database)

@@ -84,13 +84,15 @@ class FileSource:
 
 
 @contextlib.contextmanager
-def open_table(source: str | None, settings: Settings, *, tell: Tell | None = None) -> Iterator[TableSource]:
-    """Yield the events of a file, or of the record on disk; ``source`` is as `vmr.record.open_run` takes it."""
+def open_table(
+    source: str | None, settings: Settings, *, folded: bool = True, tell: Tell | None = None
+) -> Iterator[TableSource]:
+    """Yield the events of a run as `vmr.record.open_run` finds it; without ``folded``, an archive's read model may be missing."""
     file, _ = as_file(source)
     with contextlib.ExitStack() as stack:
         found: Opened | None = None
         if file is not None and is_archive(file):
-            found = stack.enter_context(opened(file, tell=tell))
+            found = stack.enter_context(opened(file, folded=folded, tell=tell))
             record: Path = found.record
         else:
             record = stack.enter_context(open_run(source, settings))

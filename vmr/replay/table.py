@@ -6,12 +6,14 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
+import duckdb
+
 from vmr import contract
 from vmr.as_of import sequence_of
 from vmr.errors import DataError, InvalidInputError
 from vmr.events import Recorded
 from vmr.log import recorded_of
-from vmr.opened.build import parquet
+from vmr.opened.build import parquet, quoted, relation_of
 from vmr.opened.cache import Opened
 from vmr.projections import Query, bind, load_queries
 from vmr.record import connect
@@ -32,12 +34,16 @@ class TableSource:
     """
 
     def __init__(self, record: Path, opened: Opened | None = None) -> None:
-        self._connection = connect(record)
+        # An archive that is only unpacked has no record: its events are all that is asked for then.
+        self._connection = connect(record) if record.is_file() else duckdb.connect()
+        self._record = record
         self._opened = opened
         self._connection.execute(f"SET memory_limit = '{_MEMORY}'; SET threads = 2")
         relation = _query("record_messages").sql if opened is None else f"FROM {parquet(opened.events)}"
         self._connection.execute(f"CREATE VIEW memory.main.recorded AS {relation}")
-        rows = self._connection.execute("SELECT min(seq), max(seq), any_value(subject) FROM record.events").fetchall()
+        rows = self._connection.execute(
+            "SELECT min(seq), max(seq), any_value(subject) FROM memory.main.recorded"
+        ).fetchall()
         self.first, self.last, subject = rows[0]
         if self.first is None:
             raise DataError(f"{record} has no events")
@@ -61,7 +67,6 @@ class TableSource:
         query = _query("selected_events")
         with self._connection.cursor() as cursor:
             # A connection for each reader: one that streams rows can do nothing else meanwhile.
-            cursor.execute("USE record.main")
             result = cursor.execute(query.sql, bind(query, params))
             while rows := result.fetchmany(_ROWS):
                 yield [recorded_of(*row) for row in rows]
@@ -86,6 +91,13 @@ class TableSource:
             {"vm": vm},
         ).fetchall()
         return known_vms(vm, rows)
+
+    def attach_to(self, connection: duckdb.DuckDBPyConnection) -> str:
+        """Return the SQL with which ``connection``, to another database, reads the events with their columns."""
+        if self._opened is not None:
+            return relation_of(self._opened.events, self._opened.filled)
+        connection.execute(f"ATTACH '{quoted(self._record)}' AS source (READ_ONLY)")
+        return "source.main.events"
 
     def close(self) -> None:
         """Close the file."""
