@@ -21,8 +21,8 @@ def report(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SOURCE]",
-            help="A run: its number or its experiment's name, or the file of a record (FILE, or FILE#2 for run 2 of it); by default the current run.",
+            metavar="SOURCE",
+            help="A run: its number or its experiment's name, or the file of a record or archive (FILE, or FILE#2 for run 2 of it); by default the current run.",
         ),
     ] = None,
     output: Annotated[

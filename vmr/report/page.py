@@ -11,7 +11,7 @@ from typing import Any, Final
 import jinja2
 from markupsafe import Markup
 
-_SCRIPTS: Final = ("format.js", "record.js", "timeline.js", "vms.js", "main.js")
+_SCRIPTS: Final = ("format.js", "record.js", "picture.js", "timeline.js", "vms.js", "main.js")
 _STATIC: Final = files("vmr.report") / "static"
 
 
