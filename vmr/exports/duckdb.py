@@ -7,6 +7,7 @@ from typing import Final
 
 import duckdb
 
+from vmr.exports.sql import quoted
 from vmr.exports.target import Tell
 from vmr.projections import load_projections
 
@@ -44,8 +45,3 @@ def _copy_events(record: duckdb.DuckDBPyConnection) -> None:
         if statement.query.strip().startswith(_ABOUT_EVENTS):
             record.execute(statement.query)
     record.execute("INSERT INTO copy.main.events BY NAME FROM record.main.events ORDER BY seq").fetchall()
-
-
-def quoted(path: Path) -> str:
-    """Return ``path`` as it stands between single quotes in SQL."""
-    return str(path).replace("'", "''")

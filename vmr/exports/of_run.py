@@ -10,16 +10,19 @@ import contextlib
 import importlib
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import duckdb
 
 from vmr.errors import InvalidInputError, ServerNotFoundError
 from vmr.exports import FORMATS
+from vmr.exports.sql import quoted
 from vmr.exports.target import Tell, check, writing
 from vmr.log import connect_async
 from vmr.record import as_file, connect, is_archive, open_run, run_of
 from vmr.settings import Settings
+
+_MEMORY: Final = "2GB"
 
 
 class Exporter(Protocol):
@@ -54,6 +57,8 @@ def export(form: str, record: Path, path: Path, *, force: bool = False, tell: Te
     """Write the run in the read model's file ``record`` to ``path`` in the format ``form``; otherwise as `export_run`."""
     exporter = _exporter(form)
     with contextlib.closing(connect(record)) as connection, writing(path, force=force) as part:
+        # What does not fit into memory goes to disk beside the export, and not into whatever folder the user is in.
+        connection.execute(f"SET temp_directory = '{quoted(part.with_name('spill'))}'; SET memory_limit = '{_MEMORY}'")
         return exporter.write(connection, part, tell or _nobody)
 
 

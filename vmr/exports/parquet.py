@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import duckdb
 import msgspec
 
 from vmr import __version__
-from vmr.exports.duckdb import quoted
-from vmr.exports.sql import text_of
+from vmr.exports.sql import quoted, text_of
 from vmr.exports.target import MARK, Tell
-
-_SPILL: Final = "spill"
 
 
 def write(record: duckdb.DuckDBPyConnection, part: Path, tell: Tell) -> str:
     """Write the tables and views that ``record`` has attached to the folder (or ``.zip``) ``part`` (see `vmr.exports.export`)."""
     folder = part.with_name("tables") if part.suffix == ".zip" else part
     folder.mkdir()
-    # What does not fit into memory goes to disk beside the export, and not into whatever folder the user is in.
-    record.execute(f"SET temp_directory = '{quoted(part.with_name(_SPILL))}'")
     tables = _tables(record)
     for done, table in enumerate(tables):
         tell(done, len(tables))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import duckdb
@@ -36,3 +37,8 @@ def batches_of(record: duckdb.DuckDBPyConnection, name: str) -> Iterator[dict[st
             yield from (dict(zip(columns, row, strict=True)) for row in rows)
     finally:
         cursor.close()
+
+
+def quoted(path: Path) -> str:
+    """Return ``path`` as it stands between single quotes in SQL."""
+    return str(path).replace("'", "''")
