@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from vmr.cli.compare import events, number_table, stages
+from vmr.cli.compare import number_table
 from vmr.cli.context import settings_of
 from vmr.cli.output import console, json_line, print_note
+from vmr.cli.steps import progress
 
 if TYPE_CHECKING:
     from vmr.blame import Blame, VmTime
@@ -24,7 +25,7 @@ def blame(
         str | None,
         typer.Argument(
             metavar="[RUN]",
-            help="A run: its number, its experiment's name, or a file of the record (FILE or FILE#RUN); the current one when left out.",
+            help="A run: its number, its experiment's name, or a file: an archive, or a read model (FILE#RUN). The current one when left out.",
         ),
     ] = None,
     vm: Annotated[
@@ -38,8 +39,9 @@ def blame(
     from vmr.blame import blame as work_out  # noqa: PLC0415 - DuckDB takes long to load
     from vmr.record import open_run  # noqa: PLC0415 - DuckDB takes long to load
 
-    with stages() as say, open_run(source, settings_of(context), tell=events(say, source)) as path:
-        found = work_out(path, vm, executions=max(limit, MOST_EXECUTIONS), say=say)
+    name = source or "the current run"
+    with progress(f"reading {name}") as shown, open_run(source, settings_of(context), tell=shown.tell) as path:
+        found = work_out(path, vm, executions=max(limit, MOST_EXECUTIONS), say=shown.say)
     if as_json:
         typer.echo(json_line(found), nl=False)
     else:

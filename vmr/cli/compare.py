@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from vmr.cli.context import settings_of
 from vmr.cli.output import console, json_line, print_note, print_rows, table, visible
+from vmr.cli.steps import progress
 from vmr.errors import InvalidInputError, VmrError
 
 if TYPE_CHECKING:
@@ -27,7 +26,8 @@ MOST_ROWS: Final = 20
 _NUMBER: Final = re.compile(r"-?[0-9][0-9.,]*(e[-+][0-9]+)?%?|-?|never")
 
 RunArgument = Annotated[
-    str, typer.Argument(help="A run: its number, its experiment's name, or a file of the record (FILE or FILE#RUN).")
+    str,
+    typer.Argument(help="A run: its number, its experiment's name, or a file: an archive, or a read model (FILE#RUN)."),
 ]
 
 
@@ -104,33 +104,10 @@ def _check(ratio: float | None, *seconds: float | None) -> None:
 def _compare(settings: Settings, a: str, b: str, tolerances: Tolerances) -> Comparison:
     from vmr import comparison, record  # noqa: PLC0415 - DuckDB takes long to load
 
-    with (
-        stages() as say,
-        record.open_run(a, settings, tell=events(say, a)) as first,
-        record.open_run(b, settings, tell=events(say, b)) as second,
-    ):
-        return comparison.compare((a, first), (b, second), tolerances, say=say)
-
-
-@contextlib.contextmanager
-def stages() -> Iterator[Callable[[str], None]]:
-    """Yield what says on standard error, on a terminal only, what is being done."""
-    screen = Console(stderr=True, highlight=False)
-    if not screen.is_terminal:
-        yield _silent
-        return
-    with screen.status("") as status:
-        yield lambda text: status.update(visible(text).replace("[", "\\["))
-
-
-def _silent(_: str) -> None:
-    pass
-
-
-def events(say: Callable[[str], None], source: str | None) -> Callable[[int, int], None]:
-    """Return what tells ``say`` how many events of a record are read, of how many."""
-    name = source or "the current run"
-    return lambda done, of: say(f"reading {name}: {done:,} of {of:,} events")
+    with progress(f"reading {a}") as shown, record.open_run(a, settings, tell=shown.tell) as first:
+        shown.say(f"reading {b}")
+        with record.open_run(b, settings, tell=shown.tell) as second:
+            return comparison.compare((a, first), (b, second), tolerances, say=shown.say)
 
 
 def number_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> Table:
