@@ -62,6 +62,15 @@ def test_endless_line() -> None:
     assert found.a == "…" + "x" * BEFORE + "A" + "y" * (AFTER - 1) + "…"
 
 
+def test_characters_are_not_cut() -> None:
+    """Where a part of a line is shown it begins and ends with whole characters; a byte that differs inside of one is in it."""
+    same = "é" * 200
+    found = first_difference(iter([f"x{same}ä{same}".encode()]), iter([f"x{same}ö{same}".encode()]))
+    assert found is not None
+    assert found.a == "…" + "é" * 39 + "ä" + "é" * 59 + "…"
+    assert found.b == "…" + "é" * 39 + "ö" + "é" * 59 + "…"
+
+
 def test_outputs_by_number() -> None:
     """Each output has its own pieces; gaps are skipped, what was captured twice counts once, and what nobody took is passed over."""
     outputs = Outputs([(1, 0, b"ab"), (1, 1, b"bc"), (2, 0, b"x"), (4, 5, b"late"), (4, 0, b"late")])

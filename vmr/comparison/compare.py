@@ -25,6 +25,7 @@ Say = Callable[[str], None]
 MEMORY: Final = "1GB"
 """What DuckDB may hold in memory; it spills to disk beyond that."""
 _SIDES: Final = ("a", "b")
+_ALWAYS: Final = ("vms_only_in_one", "entries_only_in_one", "ended_differently", "barrier_order")
 _TELL: Final = 100
 _EXTRACTS: Final = ("side_vms", "side_plan", "side_attempts", "side_streams")
 
@@ -96,23 +97,13 @@ class _Work:
     def compare(self, a: Side, b: Side) -> Comparison:
         self._say("comparing")
         self._connection.execute(f"CREATE TABLE pairs AS {self._queries['pairs'].sql}")
-        differences, wanted = {}, self._tolerances
-        for name in ("vms_only_in_one", "entries_only_in_one", "ended_differently"):
-            differences[name] = self._rows(name)
-        if not wanted.ignore_output:
-            differences["output_differs"] = self._outputs()
-        if wanted.duration_ratio is not None:
-            given = {"ratio": wanted.duration_ratio, "seconds": wanted.duration_seconds}
-            differences["durations_differ"] = self._rows("durations_differ", given)
-        if wanted.lateness_seconds is not None:
-            differences["lateness_differs"] = self._rows("lateness_differs", {"seconds": wanted.lateness_seconds})
-        differences["barrier_order"] = self._rows("barrier_order")
-        checks = _checks(differences, wanted)
+        differences = self._differences()
+        checks = _checks(differences, self._tolerances)
         return Comparison(
             differs=any(check.judged and check.found for check in checks),
             a=a,
             b=b,
-            tolerances=wanted,
+            tolerances=self._tolerances,
             checks=checks,
             matched=self._matched(),
             differences=differences,
@@ -121,6 +112,19 @@ class _Work:
             by_entry=self._rows("by_entry"),
             barrier=self._rows("barrier")[0],
         )
+
+    def _differences(self) -> dict[str, list[Row]]:
+        """Return the differences of every kind that is asked for."""
+        wanted = self._tolerances
+        found = {name: self._rows(name) for name in _ALWAYS}
+        if not wanted.ignore_output:
+            found["output_differs"] = self._outputs()
+        if wanted.duration_ratio is not None:
+            given = {"ratio": wanted.duration_ratio, "seconds": wanted.duration_seconds}
+            found["durations_differ"] = self._rows("durations_differ", given)
+        if wanted.lateness_seconds is not None:
+            found["lateness_differs"] = self._rows("lateness_differs", {"seconds": wanted.lateness_seconds})
+        return found
 
     def _matched(self) -> int:
         found: int = self._connection.execute("SELECT count(*) FROM pairs WHERE in_a AND in_b").fetchall()[0][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -11,6 +12,8 @@ BEFORE: Final = 80
 """Bytes of the line that are shown before the first byte that differs."""
 AFTER: Final = 120
 """Bytes that are shown from there on."""
+_CONTINUATION: Final = bytes(range(0x80, 0xC0))
+_decoder = codecs.getincrementaldecoder("utf-8")
 
 Piece = tuple[int, int, bytes]
 """Number of the output, position of the piece's first byte in it, bytes."""
@@ -64,59 +67,66 @@ class _Reader:
         self._pieces = pieces
         self.buffer = b""
 
-    def fill(self) -> None:
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left, also in what has not been read."""
         if not self.buffer:
             self.buffer = next(self._pieces, b"")
+        return not self.buffer
 
     def drop(self, count: int) -> None:
         self.buffer = self.buffer[count:]
 
-    def ahead(self) -> bytes:
-        """Return what follows, to the end of the line or as far as it is shown."""
+    def ahead(self) -> tuple[bytes, bool]:
+        """Return what follows, to the end of the line or as far as it is shown, and whether that is short of the line's end."""
         while len(self.buffer) <= AFTER and b"\n" not in self.buffer:
             more = next(self._pieces, b"")
             if not more:
                 break
             self.buffer += more
         line, _, _ = self.buffer.partition(b"\n")
-        return line[:AFTER] + (b"" if len(line) <= AFTER else "…".encode())
+        return line[:AFTER], len(line) > AFTER
 
-    @property
-    def ended(self) -> bool:
-        self.fill()
-        return not self.buffer
+
+class _Place:
+    """How far two outputs are the same: the line, the byte in it, and what came before on that line."""
+
+    def __init__(self) -> None:
+        self.line = self.byte = 1
+        self._before = b""
+
+    def advance(self, same: bytes) -> None:
+        lines, rest = same.count(b"\n"), same[same.rfind(b"\n") + 1 :]
+        if lines:
+            self.line, self.byte, self._before = self.line + lines, 1, b""
+        self.byte, self._before = self.byte + len(rest), (self._before + rest)[-BEFORE:]
+
+    def shown(self, reader: _Reader) -> str | None:
+        """Return the line of ``reader`` around this place, None when it ended before the line."""
+        if reader.ended and self.byte == 1:
+            return None
+        after, cut = reader.ahead()
+        begun_before = self.byte > len(self._before) + 1
+        # A character whose beginning or end is not shown is left out: its other bytes would look like something else.
+        before = self._before.lstrip(_CONTINUATION) if begun_before else self._before
+        text = _decoder("backslashreplace").decode(before + after, final=not cut)
+        return ("…" if begun_before else "") + text + ("…" if cut else "")
 
 
 def first_difference(a: Iterator[bytes], b: Iterator[bytes]) -> Difference | None:
     """Return where the bytes of ``a`` and ``b`` begin to differ, None where they are the same."""
-    left, right = _Reader(a), _Reader(b)
-    line, column, tail = 1, 1, b""
-    while True:
-        left.fill()
-        right.fill()
+    left, right, place = _Reader(a), _Reader(b), _Place()
+    while not (left.ended or right.ended):
         common = _common(left.buffer, right.buffer)
-        same = left.buffer[:common]
-        if newlines := same.count(b"\n"):
-            line, column, tail = line + newlines, 1, b""
-        rest = same[same.rfind(b"\n") + 1 :]
-        column, tail = column + len(rest), (tail + rest)[-BEFORE:]
-        shortest = min(len(left.buffer), len(right.buffer))
+        place.advance(left.buffer[:common])
+        differs = common < min(len(left.buffer), len(right.buffer))
         left.drop(common)
         right.drop(common)
-        if common < shortest:
+        if differs:
             break
-        if left.ended or right.ended:
-            if left.ended and right.ended:
-                return None
-            break
-    before = (b"" if column <= BEFORE + 1 else "…".encode()) + tail
-    return Difference(line, column, _shown(before, left, column), _shown(before, right, column))
-
-
-def _shown(before: bytes, reader: _Reader, column: int) -> str | None:
-    if reader.ended and column == 1:
+    if left.ended and right.ended:
         return None
-    return (before + reader.ahead()).decode("utf-8", "backslashreplace")
+    return Difference(place.line, place.byte, place.shown(left), place.shown(right))
 
 
 def _common(a: bytes, b: bytes) -> int:
