@@ -55,6 +55,14 @@ def write_report(
         return part.stat().st_size
 
 
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Raise `InvalidInputError` when no report can be written to ``path``: what takes long need not begin."""
+    if path.exists() and not overwrite:
+        raise InvalidInputError(f"{path} is there already; give --force to replace it, or another name")
+    if not path.parent.is_dir():
+        raise InvalidInputError(f"{path}: there is no folder {path.parent}")
+
+
 def _tell_nobody(_: str) -> None:
     pass
 
@@ -113,10 +121,7 @@ def _outputs(
 @contextlib.contextmanager
 def _new(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield where to write what becomes the file ``path`` once it is whole."""
-    if path.exists() and not overwrite:
-        raise InvalidInputError(f"{path} is there already; give --force to replace it, or another name")
-    if not path.parent.is_dir():
-        raise InvalidInputError(f"{path}: there is no folder {path.parent}")
+    check_target(path, overwrite=overwrite)
     part = path.with_name(f"{path.name}.part")
     try:
         yield part

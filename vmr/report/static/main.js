@@ -43,7 +43,7 @@ class Page {
     };
     show.append(option("", "all VMs"), option("problems", "something went wrong"));
     const outcomes = element("optgroup", "");
-    outcomes.label = "with an execution that";
+    outcomes.label = "with an execution";
     for (const { key, words } of this.record.outcomes) outcomes.append(option(`outcome ${key}`, `${words}`));
     const states = element("optgroup", "");
     states.label = "in state";
