@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -95,6 +95,7 @@ class _Asking:
         self._until = time.monotonic() + question.deadline + _GRACE
         self._inbox = client.new_inbox()
         self._parts: dict[str, list[Answer]] = {}
+        self._times = 0
         self._open: list[str] = []
 
     async def __aenter__(self) -> None:
@@ -106,8 +107,11 @@ class _Asking:
         # Where this cannot be said any more, the deadline ends the work.
         with contextlib.suppress(nats.errors.Error):
             await self._subscription.unsubscribe()
-            for reply in self._open:
-                await self._client.publish(query_subject(self._db, CANCEL), reply.encode())
+            await self._give_up(self._open)
+
+    async def _give_up(self, replies: Iterable[str]) -> None:
+        for reply in replies:
+            await self._client.publish(query_subject(self._db, CANCEL), reply.encode())
 
     async def answer(self) -> Answer:
         """Return the answer; put the question again when whoever had it has fallen silent."""
@@ -116,14 +120,19 @@ class _Asking:
             message = await self._next()
             if message is None:
                 await self._put()
+            elif message.subject not in self._open:
+                continue  # it was given up
+            elif PROGRESS_HEADER in (message.headers or {}):
+                await self._alive(message)
             elif (answer := self._received(message)) is not None:
                 return answer
 
     async def _put(self) -> None:
-        reply = f"{self._inbox}.{len(self._open)}"
+        reply = f"{self._inbox}.{self._times}"
+        self._times += 1
         self._open.append(reply)
         question = self._question
-        if len(self._open) > 1:
+        if self._times > 1:
             left = max(self._until - _GRACE - time.monotonic(), 0.0)
             question = msgspec.structs.replace(question, deadline=left)
         await self._client.publish(self._subject, encode_question(question), reply=reply)
@@ -131,7 +140,7 @@ class _Asking:
     async def _next(self) -> Msg | None:
         """Return the next message; None when none has come for so long that the question has to be put again."""
         left = self._until - time.monotonic()
-        again = left > SILENT_SECONDS and len(self._open) < MOST_TIMES
+        again = left > SILENT_SECONDS and self._times < MOST_TIMES
         try:
             return await self._subscription.next_msg(timeout=max(SILENT_SECONDS if again else left, 0.001))
         except TimeoutError as error:
@@ -142,9 +151,6 @@ class _Asking:
     def _received(self, message: Msg) -> Answer | None:
         """Return the answer that ``message`` completes; None when there is more to come."""
         headers = message.headers or {}
-        if PROGRESS_HEADER in headers:
-            self._tell(headers[PROGRESS_HEADER])
-            return None
         parts = self._parts.setdefault(message.subject, [])
         if len(parts) + 1 >= int(headers.get(PARTS_HEADER, "1")):
             self._open.remove(message.subject)
@@ -154,8 +160,13 @@ class _Asking:
             return None
         return msgspec.structs.replace(parts[0], rows=[row for part in parts for row in part.rows])
 
-    def _tell(self, fraction: str) -> None:
+    async def _alive(self, message: Msg) -> None:
+        """Go on waiting for the service that gives this sign of life; another, which was asked meanwhile, need not answer as well."""
+        others = [reply for reply in self._open if reply != message.subject]
+        self._open = [message.subject]
+        await self._give_up(others)
         if self._progress is not None:
+            fraction = (message.headers or {})[PROGRESS_HEADER]
             self._progress(float(fraction) if fraction else None)
 
     def _raise_refusal(self, headers: Mapping[str, str]) -> None:

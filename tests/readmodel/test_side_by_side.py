@@ -18,6 +18,7 @@ from vmr import events, query_client
 from vmr.endpoints import QUEUE_GROUP
 from vmr.errors import ProjectorMissingError
 from vmr.log import AsyncLog
+from vmr.query import PROGRESS_HEADER
 from vmr.settings import Settings
 from vmr.subjects import query_subject
 
@@ -178,3 +179,19 @@ async def test_a_silent_service_is_asked_again(log: AsyncLog) -> None:
     await second.respond(b'{"sequence":7,"columns":["a"],"rows":[[1]],"types":["INTEGER"]}')
     assert (await question).rows == [(1,)]
     assert (await cancels.next_msg(timeout=5)).data.decode() == first.reply
+
+
+async def test_a_service_that_was_only_slow_is_waited_for(log: AsyncLog) -> None:
+    """When the first one that was asked gives a sign of life after all, the second is told to stop, and the first one's answer counts."""
+    client = log.connection.client
+    service = await client.subscribe(query_subject(log.db, "vms"), queue=QUEUE_GROUP)
+    cancels = await client.subscribe(query_subject(log.db, "cancel"))
+    heard: list[float | None] = []
+    question = asyncio.create_task(log.query("vms", timeout=20, progress=heard.append))
+    first, second = await service.next_msg(timeout=5), await service.next_msg(timeout=5)
+    await client.publish(first.reply, b"", headers={PROGRESS_HEADER: "0.25"})
+    assert (await cancels.next_msg(timeout=5)).data.decode() == second.reply
+    await second.respond(b'{"sequence":6,"columns":["a"],"rows":[[2]],"types":["INTEGER"]}')
+    await first.respond(b'{"sequence":7,"columns":["a"],"rows":[[1]],"types":["INTEGER"]}')
+    assert (await question).rows == [(1,)]
+    assert heard == [0.25]
