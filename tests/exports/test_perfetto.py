@@ -126,6 +126,33 @@ def test_executions_at_the_same_time_are_side_by_side(tmp_path: Path) -> None:
     assert timeline.counters["running programs"][-1][1] == 0
 
 
+def test_vms_that_go_are_not_ready(tmp_path: Path) -> None:
+    """Who was ready and is removed, or cleared away, counts no more; who comes back is to be configured again."""
+
+    def added(vm: str) -> KnownBody:
+        return events.VmAdded(server_uuid=vm, server_name=vm)
+
+    def ready(vm: str) -> KnownBody:
+        return events.VmStateSet(server_uuid=vm, state="configured")
+
+    gone = [events.VmRemoved(server_uuid="a"), ready("a"), added("a"), events.VmWaived(server_uuid="a"), added("a")]
+    cleared = [ready("a"), events.ExperimentCleared(scope=("vms",)), ready("b"), added("b"), ready("b")]
+    timeline = _exported(tmp_path, record([added("a"), added("b"), ready("a"), ready("b"), *gone, *cleared]))
+    assert [value for _, value in timeline.counters["ready VMs"]] == [1, 2, 1, 2, 1, 2, 0, 1]
+
+
+def test_start_lets_go_what_is_due_after_it(tmp_path: Path) -> None:
+    """A VM that comes late configures after the start; the start's flow leads to its first program in positive time."""
+    configured, due = (
+        events.EntryStarted(server_uuid="u", entry=f"{time}/x", attempt=1, name="x", start_time=time, directory="/d")
+        for time in ("-5", "5")
+    )
+    added = events.VmAdded(server_uuid="u", server_name="n")
+    bodies: list[KnownBody] = [events.ExperimentStarted(start_time=BEGIN), added, configured, due]
+    ((start, first),) = _exported(tmp_path, record(bodies)).flows.values()
+    assert (start.name, first.details["scheduled_time"]) == ("start", "5")
+
+
 def test_names_do_harm_to_nobody(tmp_path: Path) -> None:
     """Control characters, also those that turn text around, are shown as escapes; everything else stays as it is."""
     added = events.VmAdded(server_uuid="u", server_name="<b>\x1b[31m\u202egnp\0</b>é", state="a\nb")
