@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from vmr import events
 from vmr.events import KnownBody
 from vmr.log import AsyncLog
 from vmr.schedule import Entry, EntryFile
 
 EXPERIMENT = "name: small\nvms: []\n"
-LARGE = 300_000
+LARGE = 30_000
+NESTED = b"only a schedule that is an object speaks of this"
 
 
 async def publish_run(log: AsyncLog, vms: int = 40, *, name: str = "small") -> int:
@@ -24,7 +27,10 @@ async def publish_run(log: AsyncLog, vms: int = 40, *, name: str = "small") -> i
     )
     await log.put_schedule("web-0", [entry])
     wide = EntryFile(location="/etc/large", content="x" * LARGE)
-    await log.put_schedule("web-1", [Entry(id="6/files", start_time=6, executable="run", files=(wide, *entry.files))])
+    nested = EntryFile(location="/etc/nested", object=await log.put_object(NESTED))
+    large = Entry(id="6/files", start_time=6, executable="run", files=(wide, nested))
+    entries = await log.put_object(msgspec.json.encode([large]))
+    await log.publish(events.SchedulePublished(server_name="web-1", entries_object=entries))
     await log.publish(
         events.ExperimentLaunched(launch_time=datetime.now(UTC), name=name, experiment=text, guests="simulated")
     )

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vmr.archive import open_archive
+import duckdb
+import msgspec
+import pytest
+
+from tests.archive.runs import EXPERIMENT, NESTED, publish_run
+from vmr.archive import _create as creating
+from vmr.archive import create_archive, open_archive, verify_archive
+from vmr.archive._folder import Plan
+from vmr.archive._parts import Finished, PartWriter
+from vmr.errors import DataError, InvalidInputError, LogUnavailableError
+from vmr.events import ExperimentEnded, VmAdded
 from vmr.log import AsyncLog
 from vmr.log._feed import Feed, Raw
+from vmr.projector import Projector
+from vmr.record import Run, run_of
+from vmr.schedule import ObjectRef
 
 
 async def messages(log: AsyncLog) -> list[Raw]:
@@ -15,12 +36,218 @@ async def messages(log: AsyncLog) -> list[Raw]:
     return [raw async for batch in feed.batches(stop=await log.last_sequence()) for raw in batch]
 
 
-async def test_an_archive_has_every_message_as_the_log_had_it(recorded: AsyncLog, archive: Path) -> None:
+async def test_an_archive_has_every_message_as_the_log_had_it(archived_log: AsyncLog, archive: Path) -> None:
     """Sequence, time to the nanosecond, subject and bytes; and the events that these say."""
-    wanted = [(raw.sequence, raw.stored, raw.subject, raw.data) for raw in await messages(recorded)]
+    wanted = [(raw.sequence, raw.stored, raw.subject, raw.data) for raw in await messages(archived_log)]
     with open_archive(archive) as opened:
         found = [raw for batch in opened.raw() for raw in batch]
         events = [event for batch in opened.recorded(5, 120) for event in batch]
     assert [(raw.sequence, raw.stored, raw.subject, raw.data) for raw in found] == wanted
-    assert events == [event async for batch in recorded.read(start=5, stop=120) for event in batch]
+    assert events == [event async for batch in archived_log.read(start=5, stop=120) for event in batch]
     assert not archive.with_name("run.zip.part").exists()
+
+
+async def test_the_columns_are_those_of_the_read_model(archived_log: AsyncLog, archive: Path, tmp_path: Path) -> None:
+    """DuckDB alone reads the parts: the same values as in the table of events, and the body out of the message."""
+    projector = Projector()
+    async for batch in archived_log.read():
+        projector.apply(batch)
+    with open_archive(archive) as opened:
+        paths = [str(path) for path in opened.extract_events(tmp_path)]
+    reader = projector.reader()
+    reader.execute("SET VARIABLE parts = $parts", {"parts": paths})
+    kept = "SELECT * EXCLUDE (stored_ns, payload, chain) FROM read_parquet(getvariable('parts'))"
+    both = f"SELECT count(*) FROM ({kept} INTERSECT ALL SELECT * EXCLUDE (body) FROM events)"  # noqa: S608 - a test's own
+    assert reader.execute(both).fetchall() == [(await archived_log.last_sequence(),)]
+    bodies = "SELECT seq, (decode(payload)::JSON->'$.body'->>'type') = type FROM read_parquet(getvariable('parts'))"
+    assert all(agrees for _, agrees in reader.execute(bodies).fetchall())
+    projector.close()
+
+
+def test_objects_schemas_and_the_experiment_are_in_it(archive: Path, tmp_path: Path) -> None:
+    """What events refer to, also from within a schedule that is an object itself; and each file is what its name says."""
+    with open_archive(archive) as opened:
+        assert opened.experiment == EXPERIMENT
+        assert {ref.size for ref in opened.objects} > {len(EXPERIMENT), 420, 1000, len(NESTED)}
+        for ref in opened.objects:
+            assert hashlib.sha256(opened.object(ref)).hexdigest() == ref.sha256
+            opened.extract_object(ref.sha256, tmp_path / ref.sha256)
+            assert (tmp_path / ref.sha256).stat().st_size == ref.size
+        with pytest.raises(DataError, match="is not in"):
+            opened.object(ObjectRef("0" * 64, 1))
+        assert opened.manifest.missing == ()
+        assert opened.manifest.ended
+    with zipfile.ZipFile(archive) as plain:
+        assert plain.testzip() is None
+        assert "schemas/vm.added.v1.json" in plain.namelist()
+        assert b"duckdb -c" in plain.read("README.txt")
+
+
+async def test_it_stops_where_it_is_told(recorded: AsyncLog, tmp_path: Path) -> None:
+    """At a named sequence, which must be one of the run's; parts have the same bytes as those of the whole run."""
+    await create_archive(recorded, "small", tmp_path / "all.zip", part_events=50)
+    await create_archive(recorded, "1", tmp_path / "some.zip", until=120, part_events=50)
+    with open_archive(tmp_path / "all.zip") as whole, open_archive(tmp_path / "some.zip") as some:
+        assert (some.manifest.last, some.manifest.ended, len(some.parts)) == (120, False, 3)
+        assert some.parts[:2] == whole.parts[:2]
+    with pytest.raises(InvalidInputError, match="run 1 has the events 1 to"):
+        await create_archive(recorded, None, tmp_path / "more.zip", until=10_000)
+
+
+async def test_the_wrong_run_or_file_is_one_clear_line(recorded: AsyncLog, archive: Path, tmp_path: Path) -> None:
+    """And nothing is left behind."""
+    with pytest.raises(InvalidInputError, match=r"there is no run 'nothing'.*the runs are: 1 \(small\)"):
+        await create_archive(recorded, "nothing", tmp_path / "x.zip")
+    with pytest.raises(InvalidInputError, match="is there already"):
+        await create_archive(recorded, None, archive)
+    with pytest.raises(InvalidInputError, match="there is no folder"):
+        await create_archive(recorded, None, tmp_path / "no" / "x.zip")
+    assert [path.name for path in await asyncio.to_thread(lambda: list(tmp_path.iterdir()))] == ["run.zip"]
+
+
+async def test_a_run_that_goes_on_is_archived_up_to_now(recorded: AsyncLog, tmp_path: Path) -> None:
+    """And later again, with the same beginning."""
+    await recorded.clear()
+    await recorded.publish_many([VmAdded(server_uuid=str(n), server_name="x") for n in range(150)])
+    first = await create_archive(recorded, None, tmp_path / "early.zip", part_events=50)
+    await recorded.publish(ExperimentEnded(reason="over"))
+    second = await create_archive(recorded, None, tmp_path / "late.zip", part_events=50)
+    assert (first.run, first.ended, second.ended) == (2, False, True)
+    assert second.last == first.last + 1
+    assert first.parts[:3] == second.parts[:3]
+
+
+async def test_an_interrupted_archive_goes_on(
+    recorded: AsyncLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts that are whole are kept, one that was damaged meanwhile is read again; the result is that of one go."""
+    whole = await create_archive(recorded, None, tmp_path / "one-go.zip", part_events=50)
+    keep, kept = creating._Work._keep, list[Finished]()
+
+    def lost(work: creating._Work, finished: Finished) -> None:
+        keep(work, finished)
+        kept.append(finished)
+        if len(kept) == 3:
+            raise LogUnavailableError("the server is gone")
+
+    monkeypatch.setattr(creating._Work, "_keep", lost)
+    with pytest.raises(LogUnavailableError, match="the server is gone"):
+        await create_archive(recorded, None, tmp_path / "x.zip", part_events=50)
+    assert not (tmp_path / "x.zip").exists()
+    damaged = tmp_path / "x.zip.part" / kept[2].part.name
+    os.truncate(damaged, 100)
+    manifest = await create_archive(recorded, None, tmp_path / "x.zip", part_events=50)
+    assert manifest.parts == whole.parts
+    assert (manifest.counts, manifest.chain, manifest.members[2:]) == (whole.counts, whole.chain, whole.members[2:])
+    assert len(kept) == 3 + len(whole.parts) - 2
+    assert verify_archive(tmp_path / "x.zip").whole
+    assert not (tmp_path / "x.zip.part").exists()
+
+
+async def test_the_beginning_of_another_archive_is_not_gone_on_with(
+    recorded: AsyncLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run's, or another log's."""
+    await recorded.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(creating, "assemble", _crash)
+        with pytest.raises(LogUnavailableError):
+            await create_archive(recorded, "1", tmp_path / "x.zip", part_events=50)
+    with pytest.raises(InvalidInputError, match="holds the beginning of an archive of another run"):
+        await create_archive(recorded, "2", tmp_path / "x.zip", part_events=50)
+    other = msgspec.structs.replace(recorded.settings, db=f"{recorded.db}y")
+    async with await AsyncLog.connect(other) as log:
+        await publish_run(log, 39)
+        run = await creating_run(recorded)
+        work = creating._Work(log, run, 200, tmp_path / "x.zip.part", _plan(log.db), creating._silent, creating._mute)
+        with pytest.raises(InvalidInputError, match="of another log"):
+            await work.read_events()
+
+
+def _crash(*_: object) -> None:
+    raise LogUnavailableError("crash")
+
+
+async def creating_run(log: AsyncLog) -> Run:
+    """Return the first run of ``log``."""
+    return await run_of(log, "1")
+
+
+def _plan(db: str) -> Plan:
+    return Plan(1, db, 1, 1, 50, 10**9)
+
+
+async def test_an_object_that_is_gone_is_told_and_not_fatal(recorded: AsyncLog, tmp_path: Path) -> None:
+    """The record without one object is better than none; the manifest and the verdict say which."""
+    gone = ObjectRef(hashlib.sha256(bytes(1000)).hexdigest(), 1000)
+    stream = f"OBJ_VMR_{recorded.db}_objects"
+    await recorded.connection.api(f"STREAM.PURGE.{stream}", {"filter": "$O.*.M.>"}, answer=dict)
+    manifest = await create_archive(recorded, None, tmp_path / "x.zip")
+    assert gone in manifest.missing
+    assert verify_archive(tmp_path / "x.zip").missing == manifest.missing
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Return a function that makes a file system of so many kilobytes, in the place of the one before."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def unmount() -> None:
+        subprocess.run(["umount", str(disk)], check=False, capture_output=True)
+
+    def mount(kilobytes: int) -> Path:
+        unmount()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(disk)], check=True)
+        return disk
+
+    yield mount
+    unmount()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of its own needs root")
+@pytest.mark.parametrize("kilobytes", [16, 48, 88, 128])
+async def test_a_full_disk_leaves_nothing_behind(
+    recorded: AsyncLog, mounted: Callable[[int], Path], kilobytes: int
+) -> None:
+    """One clear line, wherever in the work it fills up."""
+    disk = mounted(kilobytes)
+    with pytest.raises(InvalidInputError, match=r"x.zip: cannot be written: .*[Nn]o space left"):
+        await create_archive(recorded, None, disk / "x.zip", part_events=100)
+    assert [*await asyncio.to_thread(lambda: list(disk.iterdir()))] == []
+
+
+def test_parts_end_at_their_limits_of_events_and_bytes(tmp_path: Path) -> None:
+    """Whichever comes first; and a gap in the log is no part."""
+    raws = [Raw(n, n, "vmr.x.vm.a.added", b"x" * 100, 0) for n in range(1, 101)]
+    for events, size, wanted in ((30, 10**9, [30, 30, 30, 10]), (1000, 2500, [25, 25, 25, 25])):
+        folder = tmp_path / str(events)
+        folder.mkdir()
+        writer = PartWriter(folder, 1, 1, bytes(32), events=events, size=size)
+        finished = [*writer.add(raws[:33]), *writer.add(raws[33:])]
+        finished += [writer.finish()] if writer.waiting else []
+        assert [one.part.rows for one in finished] == wanted
+        with pytest.raises(DataError, match="the log has no event 101"):
+            list(writer.add([Raw(102, 1, "a.b.c", b"", 0)]))
+        writer.close()
+
+
+async def test_the_documented_check_of_strangers_works(archive: Path, tmp_path: Path) -> None:
+    """The Python program in the documentation of the format agrees, with nothing of vmr."""
+    text = (Path(__file__).parents[2] / "docs/archive-format.md").read_text(encoding="utf-8")
+    program = text.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "check.py").write_text(program)
+    done = await asyncio.to_thread(_run, [sys.executable, "-I", "check.py", str(archive)], tmp_path)
+    with open_archive(archive) as opened:
+        assert done == f"whole: {opened.manifest.events} events {opened.manifest.chain}\n"
+    shutil.rmtree(tmp_path / "extracted")
+    sql = text.partition("```sql\n")[2].partition("```")[0].replace("monday/", f"{tmp_path}/monday/")
+    with zipfile.ZipFile(archive) as plain:
+        plain.extractall(tmp_path / "monday")
+    with duckdb.connect() as connection:
+        for statement in sql.split(";"):
+            assert not statement.strip() or connection.execute(statement).fetchall()
+
+
+def _run(command: list[str], folder: Path) -> str:
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout

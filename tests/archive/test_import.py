@@ -41,9 +41,9 @@ async def archived_again(settings: Settings, path: Path) -> Path:
 
 
 @pytest.fixture
-async def second_server(tmp_path: Path, settings: Settings) -> AsyncIterator[Settings]:
+async def second_server(tmp_path: Path, archived: tuple[Settings, Path]) -> AsyncIterator[Settings]:
     """Yield settings for a database of the same name on another server."""
-    there = Settings(home=tmp_path / "second", db=settings.db)
+    there = Settings(home=tmp_path / "second", db=archived[0].db)
     server = EmbeddedServer(there.server_dir)
     await server.start(die_with_parent=True)
     yield there
