@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.compare.stories import Story, program
+from tests.compare.stories import START, Story, program, read_model
+from tests.readmodel.histories import record
+from vmr import events
 from vmr.cli import main
 
 
@@ -95,3 +100,24 @@ def test_no_comparison(folder: Path, capsys: pytest.CaptureFixture[str], words: 
     assert message in said.err
     assert said.out == ""
     assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("run", ["", "#1"])
+def test_no_room(folder: Path, tmp_path: Path, run: str) -> None:
+    """Where there is no room for the page, or for what is worked with, it says so with exit code 2 and leaves nothing behind."""
+    before = folder / "before.duckdb"
+    if run:
+        before = tmp_path / "two.duckdb"
+        second = told().recorded()
+        first: list[events.KnownBody] = [events.ExperimentLaunched(launch_time=START), events.ExperimentCleared()]
+        read_model(
+            before, [*record(first), *(msgspec.structs.replace(each, sequence=each.sequence + 2) for each in second)]
+        )
+    page = tmp_path / "page.html"
+    words = [f"{before}{run}", str(folder / "other.duckdb"), "--html", str(page)]
+    limited = ["bash", "-c", 'ulimit -f 4; exec "$@"', "-", sys.executable, "-m", "vmr", "compare", *words]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("page*"))

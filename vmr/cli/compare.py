@@ -64,6 +64,8 @@ def compare(
 
     Exit code: 0 when they are alike within the tolerances, 1 when they differ, 2 when they could not be compared.
     """
+    import duckdb  # noqa: PLC0415 - it takes long to load, and other commands do without
+
     from vmr.comparison import Tolerances, write_page  # noqa: PLC0415 - DuckDB takes long to load
 
     _check(duration_ratio, duration_seconds, lateness_seconds)
@@ -81,8 +83,9 @@ def compare(
             write_page(found, html)
     except InvalidInputError:
         raise
-    except VmrError as error:  # of whatever kind: 1 says that the runs differ, and nothing else
-        raise InvalidInputError(str(error)) from error
+    except (VmrError, OSError, MemoryError, duckdb.Error) as error:
+        # 1 says that the runs differ, and nothing else does: a full disk is no difference.
+        raise InvalidInputError(f"{a} and {b} cannot be compared: {error}") from error
     if as_json:
         typer.echo(json_line(found), nl=False)
     else:
