@@ -168,8 +168,22 @@ async def test_round_trip(recorded: AsyncLog, tmp_path: Path, source: str) -> No
         found = await _all(copy)
     assert len(found) == len(wanted)
     assert all(_same(one, another, other.db) for one, another in zip(found, wanted, strict=True))
-    with pytest.raises(InvalidInputError, match=f"holds {len(wanted)} events already"):
+    with pytest.raises(InvalidInputError, match=f"has held {len(wanted)} events up to sequence"):
         await import_events(other, target, tell=_nobody)
+
+
+async def test_later_run_keeps_its_sequences_and_its_number(log: AsyncLog, tmp_path: Path) -> None:
+    """The second run of a log is the second run of the other, with the sequences that it had; but not where others are already."""
+    export("cloudevents", fold(tmp_path / "record.duckdb", recorded_run()), tmp_path / "events")
+    assert await import_events(log.settings, tmp_path / "events", tell=_nobody) == 58
+    found = await _all(log)
+    assert [recorded.event for recorded in found] == [recorded.event for recorded in recorded_run()[5:]]
+    assert [recorded.sequence for recorded in found] == list(range(6, 64))
+    assert await log.beginning() == (6, 2)
+    first = msgspec.structs.replace(recorded_run()[0], data=encode(recorded_run()[0].event))
+    (tmp_path / "one").write_bytes(to_line(first))
+    with pytest.raises(InvalidInputError, match="has held 58 events up to sequence 63"):
+        await import_events(log.settings, tmp_path / "one", tell=_nobody)
 
 
 LINES = [to_line(recorded) for recorded in recorded_run()[5:9]]

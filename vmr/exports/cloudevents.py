@@ -5,7 +5,7 @@ the ``data``::
 
     {"specversion": "1.0", "id": "019…", "source": "vmr:/prod/handler%40lab1", "type": "vm.added", "subject": "vmr.prod.vm.a1b2.added",
      "time": "2026-01-31T12:00:00.123456Z", "datacontenttype": "application/json", "sequence": "00000000000000000117",
-     "vmrstored": "2026-01-31T12:00:00.124000789Z", "vmrproducer": "handler@lab1", "vmrversion": 1, "data": {"type": "vm.added", …}}
+     "vmrstored": "2026-01-31T12:00:00.124000789Z", "vmrrun": 2, "vmrproducer": "handler@lab1", "vmrversion": 1, "data": {"type": "vm.added", …}}
 
 A message of the log that would not come back byte for byte from that (it is no JSON, or JSON that vmr would write otherwise) is in
 ``data_base64`` as a whole, with the attribute ``vmrmessage``. ``sequence`` is as the extension of this name defines it: in order as text.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
@@ -62,6 +63,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     datacontenttype: str = ""
     sequence: str
     vmrstored: str
+    vmrrun: int | None = None
     vmrproducer: str | None = None
     vmrversion: int | None = None
     vmrmessage: bool = False
@@ -75,8 +77,8 @@ _lines: Final = msgspec.json.Decoder(_Line)
 _encoder: Final = msgspec.json.Encoder()
 
 
-def to_line(recorded: Recorded) -> bytes:
-    """Return ``recorded`` as a CloudEvent, one line of JSON with its end.
+def to_line(recorded: Recorded, run: int | None = None) -> bytes:
+    """Return ``recorded``, of run number ``run``, as a CloudEvent: one line of JSON with its end.
 
     What it holds byte for byte is ``recorded.data``; where that is empty, the event as vmr writes it.
     """
@@ -86,13 +88,14 @@ def to_line(recorded: Recorded) -> bytes:
     line = _Line(
         specversion="1.0",
         id=_text(event.id) or f"sequence-{recorded.sequence}",
-        source=f"vmr:/{_database(recorded.subject)}/{quote(event.producer, safe='')}",
+        source=_source(recorded.subject.partition(".")[2].partition(".")[0], event.producer),
         type=_text(event.type) or "unknown",
         subject=_text(recorded.subject),
         time=_time(event.time) if message is None else message.time,
         datacontenttype="application/octet-stream" if message is None else "application/json",
         sequence=f"{recorded.sequence:0{_DIGITS}}",
         vmrstored=_stamp(recorded.stored),
+        vmrrun=run,
         vmrproducer=None if message is None else message.producer,
         vmrversion=None if message is None else message.version,
         vmrmessage=message is None,
@@ -120,7 +123,7 @@ def _plain(data: bytes) -> _Message | None:
 
 
 def _text(text: str) -> str:
-    return _NO_STRING.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _NO_STRING.sub("\N{REPLACEMENT CHARACTER}", text) if not text.isascii() or not text.isprintable() else text
 
 
 def _time(moment: datetime) -> str | None:
@@ -132,13 +135,19 @@ def _time(moment: datetime) -> str | None:
         return None  # at the edge of the calendar; the message has it, and the attribute is optional
 
 
-def _database(subject: str) -> str:
-    return quote(subject.split(".")[1] if "." in subject else "", safe="")
+@lru_cache(maxsize=1024)
+def _source(database: str, producer: str) -> str:
+    return f"vmr:/{quote(database, safe='')}/{quote(producer, safe='')}"
 
 
 def _stamp(nanoseconds: int) -> str:
     seconds, rest = divmod(nanoseconds, _SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+    return f"{_second(seconds)}.{rest:09}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _nanoseconds(stamp: str) -> int:
@@ -150,14 +159,15 @@ def _nanoseconds(stamp: str) -> int:
 
 def write(record: duckdb.DuckDBPyConnection, part: Path, tell: Tell) -> str:
     """Write the events of the run that ``record`` has attached to ``part`` (see `vmr.exports.of_run.export`)."""
-    return write_events(events_of(record), count_of(record), part, tell)
+    run: int = record.execute("SELECT run FROM log_cursor").fetchall()[0][0]
+    return write_events(events_of(record), run, count_of(record), part, tell)
 
 
-def write_events(events: Iterable[Recorded], of: int, part: Path, tell: Tell) -> str:
-    """Write ``events``, of which there are ``of``, to ``part``; return what was written, for people."""
+def write_events(events: Iterable[Recorded], run: int, of: int, part: Path, tell: Tell) -> str:
+    """Write ``events`` of run number ``run``, of which there are ``of``, to ``part``; return what was written, for people."""
     with part.open("wb") as file:
         for done, recorded in enumerate(events, 1):
-            file.write(to_line(recorded))
+            file.write(to_line(recorded, run))
             if done % _STEP == 0 or done == of:
                 tell(done, of)
     return f"{of:,} events"
@@ -183,6 +193,12 @@ def read(lines: Iterable[bytes], place: str = "CloudEvents") -> Iterator[Recorde
             )
         before = recorded.sequence
         yield recorded
+
+
+def run_of_line(line: bytes) -> int:
+    """Return the number of the run that the event in ``line`` is of; 1 where it does not say, or says what is none."""
+    run = _lines.decode(line).vmrrun
+    return run if run is not None and run > 0 else 1
 
 
 def _recorded(line: _Line) -> Recorded:

@@ -87,7 +87,8 @@ def _events_of_archive(file: Path, part: Path, tell: Tell) -> str:
     from vmr.exports.cloudevents import write_events  # noqa: PLC0415 - as above
 
     with open_archive(file) as archive:
-        return write_events(chain.from_iterable(archive.recorded()), archive.manifest.events, part, tell)
+        manifest = archive.manifest
+        return write_events(chain.from_iterable(archive.recorded()), manifest.run, manifest.events, part, tell)
 
 
 async def _events_of_log(source: str | None, settings: Settings, part: Path, tell: Tell) -> str:
@@ -98,7 +99,7 @@ async def _events_of_log(source: str | None, settings: Settings, part: Path, tel
         of = run.last_seq - run.first_seq + 1
         with part.open("wb") as file:
             async for batch in log.read(start=run.first_seq, stop=run.last_seq):
-                await asyncio.to_thread(file.writelines, map(to_line, batch))
+                await asyncio.to_thread(file.writelines, (to_line(recorded, run.run) for recorded in batch))
                 tell(batch[-1].sequence - run.first_seq + 1, of)
     return f"{of:,} events"
 
