@@ -198,7 +198,7 @@ def of_the_last_run(log: list[Recorded]) -> list[Recorded]:
 @given(
     log=st.sampled_from(["vms", "attempts", "handlers", "everything"]).flatmap(lambda name: histories(FAMILIES[name]))
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_is_recorded_adds_up(log: list[Recorded], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Events that contradict each other are accounted for as well: nothing counts twice, and nothing is left out."""
     path = read_model(tmp_path_factory.mktemp("any") / "run.duckdb", log)

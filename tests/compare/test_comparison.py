@@ -8,11 +8,14 @@ from pathlib import Path
 import duckdb
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
 
-from tests.compare.stories import START, Story, program
+from tests.compare.stories import START, Story, program, read_model
+from tests.readmodel.histories import FAMILIES, histories
 from vmr import events
-from vmr.comparison import Comparison, Tolerances, compare
+from vmr.comparison import Comparison, Tolerances, compare, write_page
 from vmr.errors import DataError
+from vmr.events import Recorded
 
 
 def told(identity: str, *, fetch: float = 2.0, late: float = 0.01, code: int = 0, text: bytes = b"one\ntwo\n") -> Story:
@@ -223,3 +226,18 @@ def _liar() -> Story:
         assert not isinstance(body, events.Unknown)
         story.say((recorded.event.time - START).total_seconds(), body)
     return story
+
+
+@given(log=histories(FAMILIES["everything"]), other=histories(FAMILIES["output"]))
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_is_recorded(
+    log: list[Recorded], other: list[Recorded], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Events that contradict each other are compared as well: a run is like itself, and differs both ways round."""
+    folder = tmp_path_factory.mktemp("any")
+    a, b = read_model(folder / "a.duckdb", log), read_model(folder / "b.duckdb", other)
+    strict = Tolerances(duration_ratio=1.0, duration_seconds=0.0, lateness_seconds=0.0, barrier_order=True)
+    assert not compare(("A", a), ("A", a), strict).differs
+    there, back = compare(("A", a), ("B", b), strict), compare(("B", b), ("A", a), strict)
+    assert found(there) == found(back)
+    write_page(there, folder / "page.html")
