@@ -23,6 +23,7 @@ from vmr.errors import LogUnavailableError
 from vmr.events import AgentAddress, Event, KnownBody, Recorded, VmAdded
 from vmr.log._async import AsyncLog
 from vmr.log._verbs import DEFAULT_STORE, Scope
+from vmr.log._writer import Outgoing
 from vmr.query import Answer, AsOf
 from vmr.query_client import QueryProgress
 from vmr.schedule import Entry, ObjectRef
@@ -182,6 +183,10 @@ class Log:
         """Record what another log held; see `AsyncLog.publish_recorded`."""
         return self._runner.run(self._log.publish_recorded(list(records)))
 
+    def publish_copies(self, messages: Sequence[Outgoing]) -> list[int]:
+        """Record messages of another log as they are; see `AsyncLog.publish_copies`."""
+        return self._runner.run(self._log.publish_copies(messages))
+
     def publish_expecting(self, body: KnownBody, last_subject_sequence: int) -> int:
         """Record ``body`` if that is the last sequence on its subject; see `AsyncLog.publish_expecting`."""
         return self._runner.run(self._log.publish_expecting(body, last_subject_sequence))
@@ -189,6 +194,10 @@ class Log:
     def last_sequence(self) -> int:
         """Return the sequence of the last event in the log; 0 when there is none."""
         return self._runner.run(self._log.last_sequence())
+
+    def beginning(self) -> tuple[int, int]:
+        """Return the first sequence that the log holds, or will, and the number of its run; see `AsyncLog.beginning`."""
+        return self._runner.run(self._log.beginning())
 
     def read(
         self, filters: Sequence[str] | None = None, start: int = 1, stop: int | None = None
