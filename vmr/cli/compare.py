@@ -129,6 +129,7 @@ def print_comparison(found: Comparison, limit: int) -> None:
     facts = [(title, text(found.a.run[key], form), text(found.b.run[key], form)) for title, key, form in FACTS]
     print_rows(("", f"A: {found.a.source}", f"B: {found.b.source}"), facts)
     _print_distributions(found)
+    _print_entries(found, limit)
     for check in found.checks:
         if check.found:
             _print_differences(found, check.name, check.title, limit)
@@ -150,6 +151,19 @@ def _print_distributions(found: Comparison) -> None:
     console().print(number_table(columns, rows))
 
 
+def _print_entries(found: Comparison, limit: int) -> None:
+    from vmr.comparison.columns import BY_ENTRY, text  # noqa: PLC0415 - its package loads DuckDB
+
+    if rows := found.by_entry[:limit]:
+        shown = [tuple(text(row[key], form) for _, key, form in BY_ENTRY) for row in rows]
+        title = "entries over all VMs, in seconds, those whose median changed most first"
+        console().print(number_table([column[0] for column in BY_ENTRY], shown, title))
+    if len(found.by_entry) > limit:
+        print_note(
+            f"entries: {limit:,} of {len(found.by_entry):,} are shown; --limit shows more, --json has all of them"
+        )
+
+
 def _print_differences(found: Comparison, name: str, title: str, limit: int) -> None:
     from vmr.comparison.columns import COLUMNS, text  # noqa: PLC0415 - its package loads DuckDB
 
@@ -165,8 +179,14 @@ def _print_checks(found: Comparison) -> None:
     rows = []
     for check in found.checks:
         count = "-" if check.found is None else f"{check.found:,}"
-        judged = "not compared" if check.found is None else "shown only" if not check.judged else check.tolerance
+        judged = "not asked for" if check.found is None else "shown only" if not check.judged else check.tolerance
         verdict = "-" if not check.judged else "differs" if check.found else "alike"
         rows.append((check.title, count, judged, verdict))
     console().print(number_table(("compared", "differences", "alike up to", ""), rows))
+    if found.barrier["vms"]:
+        last = [
+            f"{visible(found.barrier[f'last_{side}'])} after {found.barrier[f'last_ready_{side}']:,.3f} s"
+            for side in "ab"
+        ]
+        typer.echo(f"ready last: {last[0]} in A, {last[1]} in B")
     typer.echo(f"{found.matched:,} executions are in both; the runs {'differ' if found.differs else 'are alike'}")

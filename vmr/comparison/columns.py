@@ -58,6 +58,19 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
 }
 """The columns of each list of differences, by its name."""
 
+BY_ENTRY: Final[tuple[Column, ...]] = (
+    ("entry", "entry", ""),
+    ("executions", "executions", "count"),
+    ("median A", "median_a", "seconds"),
+    ("median B", "median_b", "seconds"),
+    ("B / A", "ratio", "ratio"),
+    ("most A", "most_a", "seconds"),
+    ("most B", "most_b", "seconds"),
+    ("late A", "late_a", "seconds"),
+    ("late B", "late_b", "seconds"),
+)
+"""The columns of the entries over all VMs; `late` is the median."""
+
 FACTS: Final[tuple[Column, ...]] = (
     ("run", "run", ""),
     ("experiment", "name", ""),

@@ -15,7 +15,7 @@ import jinja2
 import msgspec
 
 from vmr.cli.output import visible
-from vmr.comparison.columns import COLUMNS, FACTS, Form, text
+from vmr.comparison.columns import BY_ENTRY, COLUMNS, FACTS, Form, text
 from vmr.comparison.model import Comparison, Row
 from vmr.errors import InvalidInputError
 
@@ -63,7 +63,13 @@ def write_page(comparison: Comparison, path: Path) -> None:
     try:
         with part.open("wb") as file:
             _template().stream(
-                c=comparison, facts=FACTS, columns=COLUMNS, most=MOST_ROWS, more=_more, charts=_charts(comparison)
+                c=comparison,
+                facts=FACTS,
+                columns=COLUMNS,
+                by_entry=BY_ENTRY,
+                most=MOST_ROWS,
+                more=_more,
+                charts=_charts(comparison),
             ).dump(file, encoding="utf-8", errors="replace")
         part.replace(path)
     except OSError as error:
