@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -53,13 +54,18 @@ class Shell:
 
     def run(self, source: Source) -> None:
         """Execute what ``source`` returns, until there is no more."""
-        while True:
-            try:
-                self.execute(source())
-            except KeyboardInterrupt:
-                self.say("stopped")
-            except EOFError:
-                return
+        with contextlib.suppress(EOFError):
+            while True:
+                with contextlib.suppress(KeyboardInterrupt):  # a line that was taken back
+                    text = source()
+                    self._execute_until_stopped(text)
+
+    def _execute_until_stopped(self, text: str) -> None:
+        try:
+            self.execute(text)
+        except KeyboardInterrupt:
+            self.failed = True
+            self.say("stopped")
 
     def execute(self, text: str) -> None:
         """Execute a command, or SQL statements; an error is said, in one line, and ends the rest of ``text``."""

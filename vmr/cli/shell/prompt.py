@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +18,7 @@ from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import PygmentsLexer
+from prompt_toolkit.patch_stdout import patch_stdout
 from pygments.lexers.sql import PostgresLexer  # type: ignore[import-untyped]  # it has no stubs
 
 from vmr.cli.shell.completion import SqlCompleter
@@ -39,9 +44,25 @@ def prompting(shell: Shell, history: Path) -> Source:
 
     def read() -> str:
         moment = "" if shell.as_of is None else f" (as of {shell.as_of})"
-        return session.prompt(f"vmr{moment}> ")
+        with _log_above_the_prompt():
+            return session.prompt(f"vmr{moment}> ")
 
     return read
+
+
+@contextlib.contextmanager
+def _log_above_the_prompt() -> Iterator[None]:
+    """Let what is logged while somebody types, such as that the server is away, appear above the line and not in it."""
+    with patch_stdout(raw=True):
+        handlers = [one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)]
+        before = [(one, one.stream) for one in handlers]
+        for one in handlers:
+            one.setStream(sys.stderr)
+        try:
+            yield
+        finally:
+            for one, stream in before:
+                one.setStream(stream)
 
 
 def _completer(shell: Shell) -> SqlCompleter | DummyCompleter:
