@@ -9,13 +9,14 @@ from collections.abc import Callable
 import pytest
 
 from vmr.cli.shell import run_shell
+from vmr.cli.shell.interactive import Shell
 from vmr.offline import OfflineReader
 
-Shell = Callable[[str], tuple[str, str, bool]]
+Typed = Callable[[str], tuple[str, str, bool]]
 
 
 @pytest.fixture
-def shell(offline: OfflineReader, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+def shell(offline: OfflineReader, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
     """Return the shell as a function from what is typed to what it prints, what it says, and whether all could be done."""
 
     def run(typed: str) -> tuple[str, str, bool]:
@@ -27,7 +28,7 @@ def shell(offline: OfflineReader, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     return run
 
 
-def test_statements_one_after_another(shell: Shell) -> None:
+def test_statements_one_after_another(shell: Typed) -> None:
     """Statements may have several lines, or share one; the last may lack its semicolon. Each says rows, time and sequence."""
     out, err, done = shell("SELECT\n  count(*) AS first\nFROM vms; SELECT 7 AS second;\n\nSELECT 8 AS third")
     assert [name in out for name in ("first", "second", "third")] == [True] * 3
@@ -37,7 +38,7 @@ def test_statements_one_after_another(shell: Shell) -> None:
     assert done
 
 
-def test_errors_are_one_line_and_the_shell_goes_on(shell: Shell) -> None:
+def test_errors_are_one_line_and_the_shell_goes_on(shell: Typed) -> None:
     """Wrong SQL, refused SQL, commands that there are not: one line each."""
     out, err, done = shell(
         "SELEC 1;\nDROP TABLE vm;\n.tabels\n.schema vm_s\n.ask slowest\n.ask slowest_entries x=1\n.ask x y\n.format xml\n"
@@ -68,7 +69,7 @@ def test_errors_are_one_line_and_the_shell_goes_on(shell: Shell) -> None:
     assert not done
 
 
-def test_commands(shell: Shell) -> None:
+def test_commands(shell: Typed) -> None:
     """Tables and columns come with their comments, questions with their sentences, and they can be asked."""
     out, _, done = shell(".tables\n.schema vms\n.questions barrier\n.ask slowest_entries limit=2\n")
     assert done
@@ -83,7 +84,7 @@ def test_commands(shell: Shell) -> None:
     assert out.count("│ 20/long.sh") == 1
 
 
-def test_help_names_every_command(shell: Shell) -> None:
+def test_help_names_every_command(shell: Typed) -> None:
     """`.help` says what there is and how to leave."""
     _, err, _ = shell(".help\n.quit\nSELECT 1 AS never;")
     for part in (".tables", ".schema", ".questions", ".ask", ".as-of", ".format", ".quit", "Ctrl-D"):
@@ -91,7 +92,7 @@ def test_help_names_every_command(shell: Shell) -> None:
     assert "never" not in err
 
 
-def test_the_past(shell: Shell) -> None:
+def test_the_past(shell: Typed) -> None:
     """`.as-of` holds for SQL and questions until `.as-of now`; a moment that is none changes nothing."""
     out, err, _ = shell(
         ".format json\n.as-of 5\nSELECT count(*) AS n FROM events;\n.as-of nonsense\nSELECT count(*) AS n FROM events;\n"
@@ -101,7 +102,7 @@ def test_the_past(shell: Shell) -> None:
     assert "as of sequence 5" in err
 
 
-def test_formats(shell: Shell) -> None:
+def test_formats(shell: Typed) -> None:
     """JSON lines and CSV hold the whole values."""
     out, _, _ = shell(
         ".format json\nSELECT 'a' AS x, 1.5::DOUBLE AS y;\n.format csv\nSELECT 'b,c' AS x;\n.format table\nSELECT 1 AS z;"
@@ -110,3 +111,19 @@ def test_formats(shell: Shell) -> None:
     assert json.loads(lines[0]) == {"x": "a", "y": 1.5}
     assert lines[1:3] == ["x", '"b,c"']
     assert "┃ z ┃" in out
+
+
+def test_an_interrupt_ends_what_comes_from_a_pipe(offline: OfflineReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is there to go on: what is left of the pipe is not executed."""
+    shell = Shell(offline)
+    texts = iter(["SELECT 1;", "SELECT 2;"])
+    executed = []
+
+    def execute(text: str) -> None:
+        executed.append(text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shell, "execute", execute)
+    with pytest.raises(KeyboardInterrupt):
+        shell.run(lambda: next(texts))
+    assert executed == ["SELECT 1;"]

@@ -53,10 +53,16 @@ class Shell:
         return load_catalog(self._reader)
 
     def run(self, source: Source) -> None:
-        """Execute what ``source`` returns, until there is no more."""
+        """Execute what ``source`` returns, until there is no more. `KeyboardInterrupt` ends it."""
         with contextlib.suppress(EOFError):
             while True:
-                with contextlib.suppress(KeyboardInterrupt):  # a line that was taken back
+                self.execute(source())
+
+    def converse(self, source: Source) -> None:
+        """Execute what a person types until they leave. `KeyboardInterrupt` takes back the line, or stops what is executed."""
+        with contextlib.suppress(EOFError):
+            while True:
+                with contextlib.suppress(KeyboardInterrupt):
                     text = source()
                     self._execute_until_stopped(text)
 
@@ -64,7 +70,6 @@ class Shell:
         try:
             self.execute(text)
         except KeyboardInterrupt:
-            self.failed = True
             self.say("stopped")
 
     def execute(self, text: str) -> None:
@@ -148,7 +153,7 @@ def run_shell(
     from vmr.cli.shell.prompt import prompting  # noqa: PLC0415 - it takes long to load, and pipes do without
 
     shell.say(f"{title}{'. ' if title else ''}.help lists what there is, Tab completes, Ctrl-D leaves")
-    shell.run(prompting(shell, history or platformdirs.user_state_path("vmr") / "sql_history"))
+    shell.converse(prompting(shell, history or platformdirs.user_state_path("vmr") / "sql_history"))
     return True
 
 
