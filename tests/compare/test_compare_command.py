@@ -115,7 +115,7 @@ def test_no_room(folder: Path, tmp_path: Path, run: str) -> None:
         )
     page = tmp_path / "page.html"
     words = [f"{before}{run}", str(folder / "other.duckdb"), "--html", str(page)]
-    limited = ["bash", "-c", 'ulimit -f 4; exec "$@"', "-", sys.executable, "-m", "vmr", "compare", *words]
+    limited = ["bash", "-c", 'ulimit -f 4; exec "$@"', "-", sys.executable, "-B", "-m", "vmr", "compare", *words]
     done = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2, done.stderr
     assert "File too large" in done.stderr
