@@ -13,3 +13,4 @@ WHERE seq BETWEEN $first::BIGINT AND $last::BIGINT
         OR list_contains($uuids::VARCHAR[], server_uuid)
         OR (server_uuid IS NULL AND list_contains($names::VARCHAR[], server_name))
     )
+ORDER BY seq

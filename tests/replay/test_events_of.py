@@ -94,6 +94,15 @@ async def test_leaving_early_closes_everything(saved: Saved, asked: AsyncLog) ->
     assert list(cache_folder().glob("*/*.duckdb"))
 
 
+def test_the_order_is_that_of_the_log(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also over the borders of an archive's files, and of what is read at a time, however DuckDB's threads come along."""
+    monkeypatch.setattr("vmr.replay.table._WINDOW", 130)
+    for _ in range(60):
+        found = [each.sequence for each in vmr.events_of(archive, types=["vm.added", "experiment.*", "schedule.*"])]
+        assert found == sorted(set(found))
+        assert len(found) == 45
+
+
 def test_what_is_not_there_is_named(saved: Saved) -> None:
     """An unknown VM, a moment beyond the record, no moment at all, no such file."""
     for chosen, message in (

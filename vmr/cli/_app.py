@@ -23,6 +23,7 @@ from vmr.cli import (
     log,
     replay,
     report,
+    rerun,
     run,
     schedule,
     server,
@@ -48,6 +49,7 @@ app.command("up")(server.up)
 app.command("down")(server.down)
 app.command("status")(server.status)
 app.command("run")(run.run)
+app.command("rerun")(rerun.rerun)
 app.add_typer(schedule.app, name="schedule")
 vm.app.command("pause")(vm_control.pause)
 vm.app.command("resume")(vm_control.resume)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -21,6 +22,8 @@ from vmr.run import Finished, Run, begin_run, find_run, resume_run, stop_guests
 from vmr.run_guests import GuestKind
 from vmr.run_state import counts
 from vmr.settings import Settings
+
+_CONCLUDE_SECONDS: Final = 2.0
 
 
 def run(
@@ -51,10 +54,19 @@ def run(
     if stop:
         run_async(_stop(settings))
         return
+    exit_with(guarded(_run(settings, file, guests, new=new, keep_guests=keep_guests)))
+
+
+def guarded(work: Coroutine[Any, Any, Finished]) -> Finished:
+    """Return what ``work`` returns; end the command when it was told to stop, which it has said how to go on from."""
     try:
-        finished = run_async(_run(settings, file, guests, new=new, keep_guests=keep_guests))
+        return run_async(work)
     except asyncio.CancelledError:
-        raise typer.Exit(128 + signal.SIGTERM) from None  # it has been said how to go on
+        raise typer.Exit(128 + signal.SIGTERM) from None
+
+
+def exit_with(finished: Finished) -> None:
+    """End the command with exit code 1 when a VM failed, or an attempt was lost."""
     total = [counts(vm) for vm in finished.state.vms]
     if finished.state.failed() or any(each.lost or each.failed for each in total):
         raise typer.Exit(1)
@@ -66,23 +78,52 @@ async def _stop(settings: Settings) -> None:
 
 
 async def _run(settings: Settings, file: Path | None, guests: GuestKind, *, new: bool, keep_guests: bool) -> Finished:
-    # Ctrl-C is asyncio.run's; a polite kill gets the same ending.
+    await serve(settings)
+    return await drive(settings, file, guests, new=new, keep_guests=keep_guests)
+
+
+async def serve(settings: Settings) -> None:
+    """See to it that the services are up, and that a polite kill ends this task as Ctrl-C does."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    started = await ensure_up(settings)
-    if started:
+    if await ensure_up(settings):
         print_note(f"started the server at {address(settings)} (stop it with `vmr down`)")
+
+
+async def drive(
+    settings: Settings,
+    file: Path | None,
+    guests: GuestKind,
+    *,
+    new: bool,
+    keep_guests: bool,
+    beside: Callable[[AsyncLog, Run], Coroutine[Any, Any, None]] | None = None,
+) -> Finished:
+    """Run the experiment in ``file``, or go on with the present run, and say what happened; ``beside`` acts while it goes on."""
     async with await AsyncLog.connect(settings) as log:
         this = await (resume_run(log) if file is None else begin_run(log, file, guests, replace=new))
+        acting = None if beside is None else asyncio.create_task(beside(log, this))
         try:
             with watcher(this.experiment.name) as watching:
                 finished = await this.drive(watching, keep_guests=keep_guests)
         except asyncio.CancelledError:
             _say_how_to_go_on(this)
             raise
+        finally:
+            if acting is not None:
+                await _conclude(acting)
         await print_summary(log, this, finished)
         return finished
+
+
+async def _conclude(acting: asyncio.Task[None]) -> None:
+    """Wait for what acts beside a run, which sees the run's end by itself; say why it could not act."""
+    await asyncio.wait({acting}, timeout=_CONCLUDE_SECONDS)
+    acting.cancel()
+    (error,) = await asyncio.gather(acting, return_exceptions=True)
+    if isinstance(error, Exception):
+        print_note(f"not everything was done again: {error}")
 
 
 def _say_how_to_go_on(this: Run) -> None:

@@ -20,6 +20,7 @@ from vmr.record import connect
 from vmr.replay.selection import Vms, Wanted, matching
 
 _ROWS: Final = 1_000
+_WINDOW: Final = 50_000
 _MEMORY: Final = "512MB"
 
 
@@ -58,18 +59,18 @@ class TableSource:
         vms = None if wanted.vm is None else self._vms(wanted.vm)
         first, last = self.bounds(wanted)
         params = {
-            "first": first,
-            "last": last,
             "types": None if wanted.types is None else self._types(wanted.types),
             "uuids": None if vms is None else list(vms.uuids),
             "names": None if vms is None else list(vms.names),
         }
         query = _query("selected_events")
         with self._connection.cursor() as cursor:
-            # A connection for each reader: one that streams rows can do nothing else meanwhile.
-            result = cursor.execute(query.sql, bind(query, params))
-            while rows := result.fetchmany(_ROWS):
-                yield [recorded_of(*row) for row in rows]
+            # Piece by piece, each in order: DuckDB gives the rows of a long result as its threads come along.
+            for begin in range(first, last + 1, _WINDOW):
+                window = {"first": begin, "last": min(last, begin + _WINDOW - 1)}
+                result = cursor.execute(query.sql, bind(query, params | window))
+                while rows := result.fetchmany(_ROWS):
+                    yield [recorded_of(*row) for row in rows]
 
     def bounds(self, wanted: Wanted) -> tuple[int, int]:
         """Return the first and the last sequence that may be wanted."""
