@@ -81,6 +81,27 @@ async def test_an_asker_that_died_is_noticed(people: AsyncLog) -> None:
     assert time.monotonic() - begun < 3
 
 
+async def test_any_client_can_give_up(people: AsyncLog) -> None:
+    """A message with the reply subject stops the work on the question, and no other reply subject does."""
+    client = people.connection.client
+    question = encode_question(Question(params={"sql": ENDLESS}, deadline=60, signs=0.2))
+    heard = [await client.subscribe(client.new_inbox()) for _ in range(2)]
+    for one in heard:
+        await client.publish(query_subject(people.db, "sql"), question, reply=one.subject)
+    for one in heard:
+        await one.next_msg(timeout=5)
+    for given_up in ("", "*", ">", f"{heard[0].subject}.x"):
+        await client.publish(query_subject(people.db, "cancel"), given_up.encode())
+    await client.flush()
+    for one in heard:
+        for _ in range(one.pending_msgs + 1):  # both are still at work
+            await one.next_msg(timeout=5)
+        await client.publish(query_subject(people.db, "cancel"), one.subject.encode())
+    assert (await people.query("sql", {"sql": "SELECT 1"}, timeout=3)).rows == [(1,)]
+    for one in heard:
+        await one.unsubscribe()
+
+
 async def test_nobody_else_is_sent_signs(people: AsyncLog) -> None:
     """A plain request gets the one message that it waits for, however long that takes."""
     statement = "SELECT count(*) FROM range(3000) a, range(200000) b WHERE hash(a.range, b.range) % 7 = 8"
