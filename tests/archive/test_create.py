@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -18,6 +18,7 @@ import pytest
 
 from tests.archive.runs import EXPERIMENT, NESTED, publish_run
 from vmr.archive import _create as creating
+from vmr.archive import _writer_process as making
 from vmr.archive import create_archive, open_archive, verify_archive
 from vmr.archive._folder import Plan
 from vmr.archive._parts import Finished, PartWriter
@@ -124,11 +125,12 @@ async def test_an_interrupted_archive_goes_on(
     whole = await create_archive(recorded, None, tmp_path / "one-go.zip", part_events=50)
     keep, kept = creating._Work._keep, list[Finished]()
 
-    def lost(work: creating._Work, finished: Finished) -> None:
-        keep(work, finished)
-        kept.append(finished)
-        if len(kept) == 3:
-            raise LogUnavailableError("the server is gone")
+    def lost(work: creating._Work, finished: Sequence[Finished]) -> None:
+        for one in finished:
+            keep(work, [one])
+            kept.append(one)
+            if len(kept) == 3:
+                raise LogUnavailableError("the server is gone")
 
     monkeypatch.setattr(creating._Work, "_keep", lost)
     with pytest.raises(LogUnavailableError, match="the server is gone"):
@@ -142,6 +144,28 @@ async def test_an_interrupted_archive_goes_on(
     assert len(kept) == 3 + len(whole.parts) - 2
     assert verify_archive(tmp_path / "x.zip").whole
     assert not (tmp_path / "x.zip.part").exists()
+
+
+async def test_many_events_are_archived_by_two_processes(
+    recorded: AsyncLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same parts as one process makes; its errors arrive; and when it dies that is told, and the next call goes on."""
+    here = await create_archive(recorded, None, tmp_path / "here.zip", part_events=50)
+    monkeypatch.setattr(making, "_FEW", 0)
+    elsewhere = await create_archive(recorded, None, tmp_path / "elsewhere.zip", part_events=50)
+    assert elsewhere.parts == here.parts
+    begin = making.Begin(str(tmp_path), 1, 1, bytes(32), 50, 10**9)
+    maker = await making.make_parts(begin, 100)
+    await maker.add([Raw(7, 7, "vmr.x.vm.a.added", b"{}", 0)])
+    with pytest.raises(DataError, match="the log has no event 1: event 7 came instead"):
+        await maker.finish()
+    await maker.close()
+    maker = await making.make_parts(begin, 100)
+    assert isinstance(maker, making._Elsewhere)
+    maker._process.kill()
+    with pytest.raises(DataError, match="the process that writes the parts has ended"):
+        await maker.finish()
+    await maker.close()
 
 
 async def test_the_beginning_of_another_archive_is_not_gone_on_with(
@@ -206,11 +230,12 @@ def mounted(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a file system of its own needs root")
-@pytest.mark.parametrize("kilobytes", [16, 48, 88, 128])
+@pytest.mark.parametrize(("kilobytes", "few"), [(16, 0), (48, 20_000), (88, 0), (128, 20_000)])
 async def test_a_full_disk_leaves_nothing_behind(
-    recorded: AsyncLog, mounted: Callable[[int], Path], kilobytes: int
+    recorded: AsyncLog, mounted: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, kilobytes: int, few: int
 ) -> None:
-    """One clear line, wherever in the work it fills up."""
+    """One clear line, wherever in the work, and in whichever process, it fills up."""
+    monkeypatch.setattr(making, "_FEW", few)
     disk = mounted(kilobytes)
     with pytest.raises(InvalidInputError, match=r"x.zip: cannot be written: .*[Nn]o space left"):
         await create_archive(recorded, None, disk / "x.zip", part_events=100)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,12 +23,13 @@ from vmr.archive._chain import BEGIN
 from vmr.archive._folder import ASSEMBLED, Plan, check_target, working_folder
 from vmr.archive._manifest import FORMAT, Manifest
 from vmr.archive._messages import connect, rows
-from vmr.archive._parts import PART_BYTES, PART_EVENTS, Finished, PartWriter
+from vmr.archive._parts import PART_BYTES, PART_EVENTS, Finished
 from vmr.archive._read import Tell
 from vmr.archive._refs import Refs
+from vmr.archive._writer_process import Begin, PartsMaker, make_parts
 from vmr.errors import DataError, InvalidInputError
 from vmr.log import AsyncLog
-from vmr.log._feed import Feed, Raw
+from vmr.log._feed import Feed
 from vmr.schedule import Entry, ObjectRef
 from vmr.subjects import stream_name
 
@@ -111,20 +112,30 @@ class _Work:
         if first > self._last:
             return
         head = bytes.fromhex(self._parts[-1].part.after) if self._parts else BEGIN
-        plan = self._plan
-        writer = PartWriter(
-            self._folder / "events", first, plan.run, head, events=plan.part_events, size=plan.part_bytes
+        begin = Begin(
+            folder=str(self._folder / "events"),
+            first=first,
+            run=self._run.run,
+            head=head,
+            events=self._plan.part_events,
+            size=self._plan.part_bytes,
         )
+        maker = await make_parts(begin, self._last)
         try:
-            async with aclosing(self._feed(first).batches(stop=self._last)) as batches:
-                async for batch in batches:
-                    await asyncio.to_thread(self._add, writer, batch)
-            if writer.next != self._last + 1:
-                raise DataError(f"the log of {self._log.db!r} ends at event {writer.next - 1}, before {self._last}")
-            if writer.waiting:
-                self._keep(writer.finish())
+            await self._make(maker, first)
         finally:
-            writer.close()
+            await maker.close()
+
+    async def _make(self, maker: PartsMaker, first: int) -> None:
+        done = first - 1
+        async with aclosing(self._feed(first).batches(stop=self._last)) as batches:
+            async for batch in batches:
+                self._keep(await maker.add(batch))
+                done = batch[-1].sequence
+                self._tell(done - self._run.first_seq + 1, self._last - self._run.first_seq + 1)
+        if done != self._last:
+            raise DataError(f"the log of {self._log.db!r} ends at event {done}, before {self._last}")
+        self._keep(await maker.finish())
 
     def _found(self) -> list[Finished]:
         """Return the parts that an earlier call has finished, as far as they are whole and follow on one another."""
@@ -161,17 +172,14 @@ class _Work:
     def _feed(self, start: int) -> Feed:
         return Feed(self._log.connection, stream_name(self._log.db), None, start)
 
-    def _add(self, writer: PartWriter, batch: list[Raw]) -> None:
-        for finished in writer.add(batch):
-            self._keep(finished)
-        self._tell(writer.next - self._run.first_seq, self._last - self._run.first_seq + 1)
-
-    def _keep(self, finished: Finished) -> None:
-        note = (self._folder / "events" / Path(finished.part.name).name).with_suffix(".json")
-        unfinished = note.with_suffix(".unfinished")
-        unfinished.write_bytes(msgspec.json.encode(finished))
-        unfinished.replace(note)
-        self._parts.append(finished)
+    def _keep(self, parts: Sequence[Finished]) -> None:
+        """Note parts that are on disk, for this call and for the next."""
+        for finished in parts:
+            note = (self._folder / "events" / Path(finished.part.name).name).with_suffix(".json")
+            unfinished = note.with_suffix(".unfinished")
+            unfinished.write_bytes(msgspec.json.encode(finished))
+            unfinished.replace(note)
+            self._parts.append(finished)
 
     async def fetch_objects(self) -> None:
         """Have every object that the events refer to, as far as the log has it."""

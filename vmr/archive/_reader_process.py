@@ -17,6 +17,7 @@ import msgspec
 from vmr.archive._messages import Checked, check, connect
 
 _SECONDS: Final = 120.0
+_PROGRAM: Final = f"from {__name__} import main; main()"
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -80,7 +81,7 @@ class PartReader:
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
+                [sys.executable, "-c", _PROGRAM],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -96,7 +97,3 @@ def main() -> None:
         found = check(connection, Path(asked.path), asked.first, asked.last, asked.before, asked.after)
         sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
         sys.stdout.buffer.flush()
-
-
-if __name__ == "__main__":
-    main()
