@@ -42,6 +42,7 @@ def _describe(scenario: Scenario) -> str:
             lines += [f"  {entry}", f"      {vm.programs.get(entry.arguments)}"]
         lines += [f"  {change}" for change in vm.changes]
     lines += [str(trouble) for trouble in scenario.troubles]
+    lines += [f"the log is away from {begin:.3f} to {end:.3f}" for begin, end in scenario.outages]
     return "".join(f"{line[:600]}\n" for line in lines)
 
 

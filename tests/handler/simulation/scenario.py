@@ -15,6 +15,7 @@ from vmr.testing import Fault
 Pieces: TypeAlias = tuple[tuple[float, str, bytes], ...]
 End: TypeAlias = Literal["zero", "one", "ten", "file"]
 
+_OUTAGES: Final = 0.15
 _NEGATIVE: Final = (-9.0, -3, -2, -1, -0.5)
 _POSITIVE: Final = (0.5, 1, 2, 3, 5, 8)
 _FAULTY: Final = ("guest-exec", "guest-exec", "guest-exec-status", "guest-file-*", "guest-sync-delimited", "*")
@@ -99,6 +100,8 @@ class Scenario:
     log_delay: tuple[float, float]
     agent_delay: tuple[float, float]
     repeats: float
+    outages: tuple[tuple[float, float], ...] = ()
+    """When the log is away, in seconds from the beginning: nothing reaches it or comes from it before the end of an outage."""
 
 
 class _Draw:
@@ -251,4 +254,10 @@ class _Draw:
 
 def draw(seed: int) -> Scenario:
     """Return the scenario of a seed."""
-    return _Draw(seed).scenario()
+    scenario = _Draw(seed).scenario()
+    # By a chance of its own: everything else about a seed stays what it was before there were outages.
+    rng = Random(f"{seed}/outages")
+    if rng.random() < _OUTAGES:
+        begins = sorted(rng.uniform(0, 12) for _ in range(rng.choice((1, 1, 2))))
+        scenario.outages = tuple((begin, begin + rng.choice((0.2, 3.0, 20.0))) for begin in begins)
+    return scenario

@@ -90,7 +90,7 @@ class World:
         repeats = Random(f"{scenario.seed}/repeats")
         repeat = (lambda: repeats.random() < scenario.repeats) if scenario.repeats else None
         self.host = WiredHost((vm.name for vm in scenario.vms), None, self.clock, delay=delay, repeat=repeat)
-        self._log_delay = self._delay("log", scenario.log_delay)
+        self._log_delay = self._with_outages(self._delay("log", scenario.log_delay))
         self._handlers: list[Running] = []
         self._background: list[asyncio.Task[None]] = []
         self._folder: Path | None = None
@@ -407,6 +407,17 @@ class World:
             return rng.uniform(0, 2.0) if rng.random() < slow else rng.random() * usual
 
         return delay
+
+    def _with_outages(self, delay: Callable[[], float] | None) -> Callable[[], float] | None:
+        if not self.scenario.outages:
+            return delay
+
+        def waiting() -> float:
+            now = self.loop.time()
+            away = max((end - now for begin, end in self.scenario.outages if begin <= now < end), default=0.0)
+            return away + (0.0 if delay is None else delay())
+
+        return waiting
 
     def _next_id(self) -> str:
         self._ids += 1
