@@ -10,7 +10,6 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from nats.aio.msg import Msg
 
 from vmr.errors import DataError, InvalidInputError
 from vmr.events import ExperimentPaused, Recorded, Unknown, VmAdded, VmStateSet, subject_of
@@ -142,12 +141,12 @@ async def test_a_message_dropped_on_the_way_is_noticed_and_read_again(log: Async
     feed = Feed(log.connection, f"VMR_{log.db}", None, 1, max_batch=50)
     received, dropped = feed._on_data, 0
 
-    def lossy(message: Msg) -> None:
+    def lossy(subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         nonlocal dropped
-        if message.data.find(b'"server_uuid":"777"') > 0 and not dropped:
+        if data.find(b'"server_uuid":"777"') > 0 and not dropped:
             dropped += 1
         else:
-            received(message)
+            received(subject, reply, data, headers)
 
     feed._on_data = lossy  # type: ignore[method-assign]
     found = [raw.sequence async for batch in feed.batches(stop=1000) for raw in batch]
@@ -234,6 +233,24 @@ async def test_reading_past_the_end_of_a_log_that_lost_its_tail_is_an_error(log:
         await collect(log, 1, start=11)
 
 
+async def test_a_feed_reads_the_same_on_the_usual_way_of_the_client(
+    log: AsyncLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nats-py hands nothing over, its callbacks bring every message, with the time at which it says that it was stored."""
+    await log.publish_many(vms(300))
+    await log.connection.request(
+        f"vmr.{log.db}.experiment.paused",
+        b"{}",
+        headers={"Nats-Msg-Id": "x", "Vmr-Stored": "1700000000000000001"},
+        timeout=5,
+    )
+    quick = [raw async for batch in Feed(log.connection, f"VMR_{log.db}", None, 1).batches(stop=301) for raw in batch]
+    monkeypatch.setattr(log.connection.client, "hand_over", lambda _subscription, _take: None)
+    usual = [raw async for batch in Feed(log.connection, f"VMR_{log.db}", None, 1).batches(stop=301) for raw in batch]
+    assert usual == quick
+    assert quick[-1].stored == 1_700_000_000_000_000_001
+
+
 async def test_a_hole_in_the_stream_is_an_error(settings: Settings) -> None:
     """Events that were removed from the middle make what is folded of the rest wrong."""
     async with await AsyncLog.connect(settings) as log:
@@ -241,12 +258,11 @@ async def test_a_hole_in_the_stream_is_an_error(settings: Settings) -> None:
         feed = Feed(log.connection, f"VMR_{log.db}", None, 1)
         received = feed._on_data
 
-        def holed(message: Msg) -> None:
-            tokens = message.reply.split(".")
+        def holed(subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+            tokens = reply.split(b".")
             if int(tokens[5]) >= 5:
-                tokens[5] = str(int(tokens[5]) + 1)
-            message.reply = ".".join(tokens)
-            received(message)
+                tokens[5] = b"%d" % (int(tokens[5]) + 1)
+            received(subject, b".".join(tokens), data, headers)
 
         feed._on_data = holed  # type: ignore[method-assign]
         with pytest.raises(DataError, match="hole between 0 and 11"):

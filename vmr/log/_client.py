@@ -1,30 +1,41 @@
-"""nats-py's client, with the one part that reading history spends half of its time in made quick."""
+"""nats-py's client, with a short way for the messages of a feed."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from nats.aio.client import Client
 
-_STORED: Final = b"Nats-Msg-Id:"
-_OWN: Final = b"\r\nVmr-"
+Take = Callable[[bytes, bytes, bytes, bytes | None], object]
+"""Is given a message: its subject, the subject to reply to, its content, and its block of headers."""
+
+_STORED_MESSAGE: Final = b"$JS.ACK."
 
 
 class HistoryClient(Client):
-    """A client that reads the headers of messages quickly, and those of stored events hardly at all.
+    """A client that hands messages of a stream to a feed as they are read from the socket.
 
-    An event has up to seven headers from when it was published: its id, its batch, its fence. They speak to the server, and nobody
-    reads them again; only vmr's own say something to a reader. nats-py looks at each character of each of them, which takes longer
-    than all the rest of reading. Where nats-py no longer calls this, its own way is taken again.
+    On nats-py's usual way each has its headers (an event has up to seven, for the server) read character by character, becomes an
+    object, waits in a queue and wakes a task: two thirds of the time that reading history takes. The usual way stays open: where
+    nats-py does not call `_process_msg` any more, messages arrive at the subscription's callback.
     """
 
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        if raw.startswith(_STORED) and _OWN not in raw:
-            return {}
-        headers = {}
-        for line in raw.decode("utf-8", "replace").split("\r\n"):
-            name, colon, value = line.partition(":")
-            if colon:
-                headers[name] = value.strip()
-        return headers
+    def __init__(self) -> None:
+        super().__init__()
+        self._takers: dict[int, Take] = {}
+
+    def hand_over(self, subscription: Any, take: Take) -> None:
+        """From now on give messages of a stream that arrive for ``subscription`` to ``take``; other messages go to its callback."""
+        self._takers[subscription._id] = take  # noqa: SLF001 - nats-py has no public name for it
+
+    def forget(self, subscription: Any) -> None:
+        """Give nothing more of ``subscription`` to anybody."""
+        self._takers.pop(subscription._id, None)  # noqa: SLF001
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        take = self._takers.get(sid)
+        if take is not None and reply.startswith(_STORED_MESSAGE):
+            take(subject, reply, data, headers)
+            return
+        await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]

@@ -18,7 +18,6 @@ from weakref import WeakSet
 import msgspec
 import nats.errors
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -39,7 +38,7 @@ class _Outcome(msgspec.Struct, frozen=True):
 class Connection:
     """A connection that stays. Make one with `Connection.open`."""
 
-    def __init__(self, client: Client, address: Address) -> None:
+    def __init__(self, client: HistoryClient, address: Address) -> None:
         self.client = client
         self.address = address
         self.generation = 0

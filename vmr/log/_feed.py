@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, Sequence
 from functools import cache
 from secrets import token_hex
 from typing import Any, Final
@@ -39,6 +40,7 @@ _ENDS_PULL: Final = frozenset({"404", "408"})
 
 STORED_HEADER: Final = "Vmr-Stored"
 """Header of a message that is a copy: when the original was stored, in nanoseconds since the epoch."""
+_STORED: Final = re.compile(rb"\r\nVmr-Stored:[ \t]*(\d{1,19})[ \t]*(?:\r\n|$)")
 _LATEST: Final = 2**63
 
 
@@ -131,6 +133,7 @@ class Feed:
         if subscription is None or self._connection.client.is_closed:
             return
         with contextlib.suppress(LogUnavailableError):
+            self._connection.client.forget(subscription)
             await subscription.unsubscribe()
             await self._connection.send(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}")
 
@@ -162,6 +165,7 @@ class Feed:
         self._subscription = await self._connection.client.subscribe(
             self._inbox, cb=self._on_message, pending_msgs_limit=8 * self._max_batch, pending_bytes_limit=0
         )
+        self._connection.client.hand_over(self._subscription, self._on_data)
 
     async def _check_ends(self) -> None:
         info = await stream_info(self._connection, self._stream)
@@ -247,15 +251,17 @@ class Feed:
 
     async def _on_message(self, message: Msg) -> None:
         if message.reply.startswith("$JS.ACK."):
-            self._on_data(message)
+            headers = "".join(f"\r\n{name}: {value}" for name, value in (message.headers or {}).items())
+            self._on_data(message.subject.encode(), message.reply.encode(), message.data, headers.encode())
         else:
             self._on_status(message.headers or {})
-        self._changed.set()
+            self._changed.set()
 
-    def _on_data(self, message: Msg) -> None:
-        tokens = message.reply.split(".")
+    def _on_data(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        tokens = reply.decode().split(".")
         # Newer servers put domain and account before the stream, and a random token at the end.
         first = 2 if len(tokens) == 9 else 4
+        self._changed.set()
         if self._lost is not None or tokens[first + 1] != self._consumer:
             return
         self._number += 1
@@ -263,8 +269,8 @@ class Feed:
             self._lost = f"message {self._number} of the consumer did not arrive"
             return
         self._wanted -= 1
-        stored = stored_time(message.headers, int(tokens[first + 5]))
-        self._arrived.append(Raw(int(tokens[first + 3]), stored, message.subject, message.data, int(tokens[first + 6])))
+        stored = stored_time(headers, int(tokens[first + 5]))
+        self._arrived.append(Raw(int(tokens[first + 3]), stored, subject.decode(), data, int(tokens[first + 6])))
 
     def _on_status(self, headers: dict[str, str]) -> None:
         status, description = headers.get("Status", ""), headers.get("Description", "")
@@ -276,9 +282,8 @@ class Feed:
             self._lost = f"{status} {description}".strip() or "an answer without a meaning"
 
 
-def stored_time(headers: Mapping[str, str] | None, otherwise: int) -> int:
-    """Return when the message with these headers was stored, ``otherwise`` where they do not say so (ns since the epoch)."""
-    said = headers.get(STORED_HEADER) if headers else None
-    if said is None or not (said.isascii() and said.isdigit() and len(said) < 20 and int(said) < _LATEST):
-        return otherwise
-    return int(said)
+def stored_time(headers: bytes | None, otherwise: int) -> int:
+    """Return when the message with this block of headers was stored, ``otherwise`` where it does not say so (ns since the epoch)."""
+    found = _STORED.search(headers) if headers else None
+    said = otherwise if found is None else int(found[1])
+    return said if said < _LATEST else otherwise

@@ -53,13 +53,8 @@ async def _get(log: AsyncLog, which: dict[str, str | int]) -> Recorded | None:
             return None
         raise
     stored = found.message
-    moment = stored_time(_headers(stored.hdrs), _nanoseconds(stored.time))
+    moment = stored_time(stored.hdrs, _nanoseconds(stored.time))
     return to_recorded(Raw(stored.seq, moment, stored.subject, stored.data, 0))
-
-
-def _headers(block: bytes) -> dict[str, str]:
-    lines = (line.partition(":") for line in block.decode("utf-8", "replace").splitlines()[1:])
-    return {name: value.strip() for name, _, value in lines}
 
 
 def _nanoseconds(time: str) -> int:
