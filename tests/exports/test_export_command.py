@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +45,15 @@ def test_record_on_disk(say: Callable[..., tuple[int, str]], tmp_path: Path, for
     assert (code, said) == (2, f"{target} is there already; give another name, or --force to replace it\n")
     assert say("export", form, f"{tmp_path}/record.duckdb#2", "-o", target, "--force")[0] == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "record.duckdb"]
+
+
+def test_every_format_is_documented() -> None:
+    """The page about exports has a row and a command for each, and its Python is Python."""
+    page = (Path(__file__).parents[2] / "docs" / "exports.md").read_text(encoding="utf-8")
+    for form in FORMATS:
+        assert f"| `{form}` |" in page
+        assert f"vmr export {form} " in page
+    assert all(ast.parse(text) for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL))
 
 
 def test_wrong_words(say: Callable[..., tuple[int, str]], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import resource
 import subprocess
@@ -110,6 +111,21 @@ def test_full_disk(run_file: Path, small_disk: Path) -> None:
 def _pipe(path: Path) -> Path:
     os.mkfifo(path)
     return path
+
+
+def test_what_a_killed_export_has_left_is_removed_by_the_next(run_file: Path, tmp_path: Path) -> None:
+    """A process that is killed cannot clean up; one that still works on the same file is left alone."""
+    killed, working = tmp_path / ".out.abcd1234.part", tmp_path / ".out.efgh5678.part"
+    for folder in (killed, working):
+        folder.mkdir()
+        (folder / "out").write_text("half")
+    descriptor = os.open(working, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        export("openmetrics", run_file, tmp_path / "out")
+    finally:
+        os.close(descriptor)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [working.name, "out"]
 
 
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {

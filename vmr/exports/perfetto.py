@@ -72,7 +72,7 @@ class _Timeline:
         if run["started"] is not None:
             self._slice(track, "running", run["started"], end, {"end": run["end_reason"]})
             start = self._trace.track(self._experiment, "start", 1)
-            self._slice(start, "start", run["started"], run["started"], {}, begun=self._flows.begun[0])
+            self._slice(start, "start", run["started"], run["started"], {}, begun=self._flows.begun.get(0, []))
 
     def count(self) -> None:
         """Write the counters."""
@@ -102,8 +102,8 @@ class _Timeline:
             row["since"],
             until,
             details,
-            begun=flows.begun[row["seq"]],
-            ended=flows.ended[row["seq"]],
+            begun=flows.begun.get(row["seq"], []),
+            ended=flows.ended.get(row["seq"], []),
         )
 
     def _slice(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,15 +35,48 @@ def writing(path: Path, *, force: bool) -> Iterator[Path]:
     """
     check(path, force=force)
     try:
-        with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".part") as beside:
-            part = Path(beside) / path.name
+        with _folder_beside(path.absolute()) as beside:
+            part = beside / path.name
             yield part
             _sync(part)
-            _replace(part, path, Path(beside))
+            _replace(part, path, beside)
     except VmrError:
         raise  # some of them are also errors of the system's kind, and none is about writing
     except (OSError, *_FULL) as error:
         raise InvalidInputError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    """Yield a folder of this process's own beside ``path``; what exports that were killed have left there is removed first."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.part"):
+        if left.is_dir() and not left.is_symlink():
+            with _held(left) as ours:
+                if ours:
+                    shutil.rmtree(left)
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".part") as folder,
+        _held(Path(folder)),
+    ):
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Hold ``folder`` while the block runs, or this process lives; yield whether nobody else does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield _locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def check(path: Path, *, force: bool) -> None:
