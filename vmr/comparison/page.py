@@ -14,10 +14,10 @@ from typing import Any, Final
 import jinja2
 import msgspec
 
-from vmr.cli.output import visible
 from vmr.comparison.columns import BY_ENTRY, COLUMNS, FACTS, Form, text
 from vmr.comparison.model import Comparison, Row
 from vmr.errors import InvalidInputError
+from vmr.report.text import one_line
 
 MOST_ROWS: Final = 500
 """A list on the page has at most so many rows, and says how many there are."""
@@ -89,11 +89,11 @@ def _template() -> jinja2.Template:
 
 def _shown(value: Any) -> str:
     """Return text of a guest, or of a file's name, with characters that a reader does not see spelled out."""
-    return visible(text(value))
+    return one_line(text(value))
 
 
 def _cell(value: Any, form: Form) -> str:
-    return visible(text(value, form))
+    return one_line(text(value, form))
 
 
 def _capital(words: str) -> str:
