@@ -6,7 +6,7 @@ WITH ready AS (
     GROUP BY server_uuid
 ),
 worked AS (
-    SELECT server_uuid, count(*) AS executions, sum((duration * 1e6)::BIGINT)::BIGINT / 1e6 AS busy, count(*) FILTER (reboot) AS reboots
+    SELECT server_uuid, count(*) AS executions, sum(try_cast(duration * 1e6 AS BIGINT))::BIGINT / 1e6 AS busy, count(*) FILTER (reboot) AS reboots
     FROM attempts WHERE scheduled_second < 0
     GROUP BY server_uuid
 )

@@ -10,8 +10,8 @@ WITH paused AS (
 )
 SELECT
     time AS since,
-    least(resumed, time + to_microseconds((duration * 1e6)::BIGINT)) AS until,
-    epoch_us(least(resumed, time + to_microseconds((duration * 1e6)::BIGINT)) - time) / 1e6 AS seconds,
+    least(resumed, time + to_microseconds(try_cast(duration * 1e6 AS BIGINT))) AS until,
+    epoch_us(least(resumed, time + to_microseconds(try_cast(duration * 1e6 AS BIGINT))) - time) / 1e6 AS seconds,
     'operator' AS by, server_name, NULL AS entry, producer
 FROM paused
 
