@@ -1,8 +1,8 @@
 -- How late did entries begin, and how long did they run? Executions per bucket, cumulative, with the sum of the seconds.
 WITH seconds AS (
-    SELECT 'vmr_entry_lateness_seconds' AS metric, greatest((lateness * 1e6)::BIGINT, 0) AS us FROM attempts WHERE lateness IS NOT NULL
+    SELECT 'vmr_entry_lateness_seconds' AS metric, greatest(try_cast(lateness * 1e6 AS BIGINT), 0) AS us FROM attempts WHERE lateness IS NOT NULL
     UNION ALL
-    SELECT 'vmr_entry_duration_seconds', greatest((duration * 1e6)::BIGINT, 0) FROM attempts WHERE isfinite(duration)
+    SELECT 'vmr_entry_duration_seconds', greatest(try_cast(duration * 1e6 AS BIGINT), 0) FROM attempts WHERE try_cast(duration * 1e6 AS BIGINT) IS NOT NULL
 ),
 buckets(metric, bound) AS (
     SELECT 'vmr_entry_lateness_seconds', unnest([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 'inf'::DOUBLE])

@@ -3,7 +3,7 @@ SELECT
     c.server_uuid,
     epoch_us(c.time) AS since,
     epoch_us(least(
-        c.time + to_microseconds((c.duration * 1e6)::BIGINT),
+        try(c.time + to_microseconds((c.duration * 1e6)::BIGINT)),
         (
             SELECT min(r.time) FROM controls AS r
             WHERE r.action = 'resumed' AND r.seq > c.seq AND (r.server_uuid IS NULL OR r.server_uuid = c.server_uuid)
