@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +67,21 @@ def test_bad_input(path: str, capsys: pytest.CaptureFixture[str], words: list[st
     """One line names what is wrong."""
     assert main(["blame", *(word.replace("{path}", path) for word in words)]) == code
     assert message in capsys.readouterr().err
+
+
+def test_a_file_whose_name_looks_like_markup(path: str, tmp_path: Path) -> None:
+    """On a terminal, where progress is shown, a file may be called anything."""
+    odd = tmp_path / "k[" / "b]"
+    odd.parent.mkdir()
+    shutil.copyfile(path, odd)
+    words = shlex.join([sys.executable, "-m", "vmr", "blame", str(odd), "--limit", "1"])
+    done = subprocess.run(
+        ["script", "-qec", words, "/dev/null"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "critical path" in done.stdout

@@ -31,6 +31,6 @@ class Shown:
 def progress(what: str) -> Iterator[Shown]:
     """Yield what shows the progress of ``what``."""
     target = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=target, transient=True, disable=not target.is_terminal) as shown:
         yield Shown(shown, shown.add_task(visible(what), total=None))
