@@ -259,12 +259,13 @@ def _directory(path: Path, file: BinaryIO) -> dict[str, Place]:
 
 
 def _content(path: Path, file: BinaryIO, info: zipfile.ZipInfo, size: int) -> Place:
-    file.seek(info.header_offset)
+    # A damaged directory makes offsets that are before the file, too.
+    file.seek(min(max(info.header_offset, 0), size))
     header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size or not header.startswith(_LOCAL_MARK):
         raise DamagedArchiveError(f"{path}: there is no {info.filename} where its directory says")
     *_, name, extra = _LOCAL.unpack(header)
-    place = Place(info.header_offset + _LOCAL.size + name + extra, info.file_size)
+    place = Place(max(info.header_offset, 0) + _LOCAL.size + name + extra, info.file_size)
     if place.offset + place.size > size:
         raise DamagedArchiveError(f"{path}: {info.filename} is longer than the file")
     return place
