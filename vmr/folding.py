@@ -16,6 +16,7 @@ BATCH: Final = (
     "batch AS SELECT * FROM events WHERE seq BETWEEN getvariable('batch_first') AND getvariable('batch_last')"
 )
 """The view that folds read, to be made by ``CREATE VIEW`` or ``CREATE TEMP VIEW``."""
+_LEAST_STEP: Final = 100
 _MOVE_CURSOR: Final = "UPDATE log_cursor SET seq = e.seq, run = e.run FROM events AS e WHERE e.seq = ?"
 
 
@@ -51,16 +52,46 @@ def fold_all(
 ) -> None:
     """Fold the events from sequence ``first`` to ``last``, which the table ``events`` holds already, and move the cursor.
 
-    It is the fast way for many events: a transaction has ``step`` of them, whatever their types, so that memory stays bounded
-    however many there are. ``connection`` is one that `vmr.read_model.prepare` has made ready, outside of a transaction; the folds
-    of the events before ``first`` have run. ``tell`` is called with the sequence that has been reached after every step. An error
-    leaves the read model as of the last whole step.
+    It is the fast way for many events: a transaction has ``step`` of them, whatever their types, and fewer where they are too large
+    for the memory that the database may take. ``connection`` is one that `vmr.read_model.prepare` has made ready, outside of a
+    transaction; the folds of the events before ``first`` have run. ``tell`` is called with the sequence that has been reached after
+    every step. An error leaves the read model as of the last whole step.
     """
     folds = [one for projection in projections for one in projection.folds]
-    for begin in range(first, last + 1, step):
-        end = min(last, begin + step - 1)
-        with transaction(connection):
-            fold(connection, folds, begin, end)
+    steps = Steps(step)
+    while first <= last:
+        with steps.within_memory(), transaction(connection):
+            end = min(last, first + steps.size - 1)
+            fold(connection, folds, first, end)
             connection.execute(_MOVE_CURSOR, [end]).fetchall()
-        if tell is not None:
-            tell(end)
+        if steps.fitted:
+            first = end + 1
+            if tell is not None:
+                tell(end)
+
+
+class Steps:
+    """How many events to fold at a time: so many as the memory allows. Output of a megabyte a piece allows few.
+
+    Attributes:
+        size: number of events of the next step.
+        fitted: whether the last step fitted into the memory; if not, it is to be done again with the new size.
+
+    """
+
+    def __init__(self, most: int) -> None:
+        """Begin with steps of ``most`` events, which is never exceeded."""
+        self._most = self.size = most
+        self.fitted = True
+
+    @contextlib.contextmanager
+    def within_memory(self) -> Iterator[None]:
+        """Do a step within; where the memory is too small for it, make steps smaller, as long as they can be."""
+        try:
+            yield
+        except (duckdb.OutOfMemoryException, duckdb.TransactionException):  # the latter: no memory for the COMMIT
+            if self.size <= _LEAST_STEP:
+                raise
+            self.fitted, self.size = False, max(_LEAST_STEP, self.size // 8)
+        else:
+            self.fitted, self.size = True, min(self._most, 2 * self.size)

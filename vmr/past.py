@@ -29,6 +29,7 @@ _KEPT: Final = 4
 _STEP: Final = 1_000_000
 _MOMENTS_OF_TYPES: Final = "SELECT DISTINCT type, (seq - 1) // ? FROM events WHERE type IN (SELECT unnest(?))"
 _VIEW: Final = re.compile(r"CREATE VIEW \w+ AS\s(.*)", re.DOTALL)
+_COMMENT: Final = re.compile(r"^COMMENT ON .*;$", re.MULTILINE)
 _NO_NAME: Final = re.compile(r"--[^\n]*|'[^']*'")
 _WORD: Final = re.compile(r"\w+")
 _ANY_TABLE: Final = frozenset({"query", "query_table"})
@@ -112,7 +113,8 @@ class Past:
             f" coalesce((SELECT run FROM {main}.events WHERE seq = {sequence:d}), 0)::INTEGER AS run"
         )
         for projection in self._projections:
-            connection.execute(f"{projection.table}\n{projection.views}")
+            # Nobody reads the comments of a moment, and they are most of the statements.
+            connection.execute(_COMMENT.sub("", f"{projection.table}\n{projection.views}"))
 
     def _fill(self, connection: duckdb.DuckDBPyConnection, names: set[str], sequence: int) -> None:
         """Make the tables of the projections ``names`` what they were."""

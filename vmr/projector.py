@@ -13,7 +13,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
 import structlog
@@ -30,9 +30,6 @@ from vmr.sql_guard import lock_down
 
 if TYPE_CHECKING:
     from vmr.log import AsyncLog
-
-_REBUILD_STEP: Final = 50_000
-"""Events between which a batch may be folded while projections are folded anew: a tenth of a second."""
 
 logger = structlog.get_logger(__name__)
 
@@ -118,7 +115,7 @@ class Projector:
         if self._rebuild is None:
             return
         try:
-            done = self._rebuild.step(_REBUILD_STEP)
+            done = self._rebuild.step()
         except duckdb.Error as error:
             logger.exception("projections cannot be folded anew; those of before stay", error=str(error))
             self._rebuild.give_up()

@@ -15,7 +15,7 @@ from typing import Any, Final
 import duckdb
 
 from vmr.errors import DataError, LogUnavailableError
-from vmr.folding import BATCH, FOLD_STEP, fold, fold_all, transaction
+from vmr.folding import BATCH, FOLD_STEP, Steps, fold, fold_all, transaction
 from vmr.installed import Installed, drop, hash_of, installed, remember
 from vmr.projections import Projection
 from vmr.rebuild import DROP_SCHEMA, Rebuild, abandon
@@ -24,6 +24,8 @@ __all__ = ["FOLD_STEP", "fold", "fold_all", "open_database", "prepare"]
 
 # A checkpoint holds up the fold that it comes after: seldom ones are worth a longer write-ahead log.
 _SETTINGS: Final = "SET GLOBAL TimeZone = 'UTC'; SET GLOBAL checkpoint_threshold = '64MB'"
+_BESIDE_STEP: Final = 50_000
+"""Events between which a batch may be folded while projections are folded anew: a tenth of a second."""
 _MEMORY: Final = "1GB"
 """What the database of a file may take; in memory it takes what it needs."""
 
@@ -69,10 +71,10 @@ def prepare(
     if [(one.name, one.hash) for one in held.values()] == list(wanted.items()):
         abandon(connection)
         return None
-    rebuild = Rebuild(connection, projections, held)
+    rebuild = Rebuild(connection, projections, held, Steps(_BESIDE_STEP if beside else FOLD_STEP))
     if beside and rebuild.can_wait:
         return rebuild
-    while not rebuild.step(FOLD_STEP):
+    while not rebuild.step():
         pass
     return None
 

@@ -16,7 +16,7 @@ from typing import Final
 import duckdb
 import structlog
 
-from vmr.folding import fold, transaction
+from vmr.folding import Steps, fold, transaction
 from vmr.installed import Installed, drop, hash_of, remember, tables_made_by
 from vmr.projections import Projection
 
@@ -39,9 +39,14 @@ class Rebuild:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, wanted: Sequence[Projection], held: Mapping[str, Installed]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        wanted: Sequence[Projection],
+        held: Mapping[str, Installed],
+        steps: Steps,
     ) -> None:
         """Plan the change from ``held`` to ``wanted``, of which the first projection is the same; nothing is changed yet."""
+        self._steps = steps
         self._connection = connection
         self._wanted = wanted
         self._held = held
@@ -61,14 +66,15 @@ class Rebuild:
         """Whether there is something to be folded, and what is there can be folded meanwhile."""
         return self._readable and bool(self._folds) and self.seq < self._cursor()
 
-    def step(self, most: int) -> bool:
-        """Fold the next events, at most ``most``; return whether the new projections are in place, which they are at the end.
+    def step(self) -> bool:
+        """Fold the next events; return whether the new projections are in place, which they are at the end.
 
         Raises `duckdb.Error` when a projection cannot be made or folded; the read model is then as it was before the step.
         """
         cursor = self._cursor()
         if self.seq < cursor and self._folds:
-            self.seq = self._folded(min(cursor, self.seq + most))
+            with self._steps.within_memory():
+                self.seq = self._folded(min(cursor, self.seq + self._steps.size))
             self._tell(cursor)
             if self.seq < cursor:
                 return False

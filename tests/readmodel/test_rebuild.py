@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.readmodel.histories import FAMILIES, histories, record
 from tests.readmodel.tables import contents
-from vmr import contract, events, projector, read_model
+from vmr import contract, events, read_model
 from vmr.cursor import CursorWatch
 from vmr.event_columns import columns_of, insert
 from vmr.projections import load_projections
@@ -50,10 +50,36 @@ def test_folding_in_steps_is_folding(data: st.DataObject) -> None:
     loaded.close()
 
 
+def test_large_events_are_folded_in_small_steps(tmp_path: Path) -> None:
+    """Output that would not fit into the memory at once is folded all the same, each byte of it."""
+    made = Projector(tmp_path / "read_model.duckdb")
+    connection = made._connection
+    for first in range(1, 1001, 100):
+        insert(connection, columns_of(record(_pieces(first, 100), first), 1))
+    connection.execute("SET memory_limit = '250MB'")
+    told: list[int] = []
+    read_model.fold_all(connection, load_projections(), 1, 1000, tell=told.append)
+    assert connection.execute("SELECT count(*), sum(octet_length(data)) FROM output_chunk").fetchall() == [
+        (1000, 1000 * 131_072)
+    ]
+    assert len(told) > 1
+    assert told[-1] == 1000
+    made.close()
+
+
+def _pieces(first: int, count: int) -> list[events.OutputCaptured]:
+    return [
+        events.OutputCaptured(
+            server_uuid="a", entry="1/x", attempt=1, stream="stdout", offset=0, size=131_072, text=str(n % 10) * 131_072
+        )
+        for n in range(first, first + count)
+    ]
+
+
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a step of what is folded anew be of ten events."""
-    monkeypatch.setattr(projector, "_REBUILD_STEP", 10)
+    monkeypatch.setattr(read_model, "_BESIDE_STEP", 10)
 
 
 @pytest.fixture
@@ -241,7 +267,7 @@ async def test_it_is_done_while_no_events_come(path: Path, changed: Path) -> Non
 def test_a_killed_process_leaves_the_old_ones(path: Path, changed: Path) -> None:
     """Kill -9 in the middle: the old tables are there, and the new ones come at the next start."""
     code = (
-        "import sys; from pathlib import Path; from vmr import projector; projector._REBUILD_STEP = 10\n"
+        "import sys; from pathlib import Path; from vmr import projector, read_model; read_model._BESIDE_STEP = 10\n"
         "p = projector.Projector(sys.argv[1], folder=Path(sys.argv[2]), beside=True)\n"
         "p.rebuild_step(); p.rebuild_step(); print('half', flush=True); input()"
     )
