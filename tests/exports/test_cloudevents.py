@@ -13,13 +13,14 @@ from cloudevents.core.formats.json import JSONFormat
 from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 
+from tests.archive.folded import ARCHIVE
 from tests.archive.runs import publish_run
 from tests.exports.run_files import fold
 from tests.readmodel.conftest import serving
 from tests.readmodel.histories import FAMILIES, histories
 from tests.readmodel.recorded_run import recorded_run
 from vmr import query_service
-from vmr.archive import create_archive
+from vmr.archive import create_archive, open_archive
 from vmr.errors import InvalidInputError
 from vmr.events import Event, Recorded, SchedulePublished, Unknown, encode
 from vmr.exports.cloudevents import read, to_line
@@ -184,6 +185,17 @@ async def test_later_run_keeps_its_sequences_and_its_number(log: AsyncLog, tmp_p
     (tmp_path / "one").write_bytes(to_line(first))
     with pytest.raises(InvalidInputError, match="has held 58 events up to sequence 63"):
         await import_events(log.settings, tmp_path / "one", tell=_nobody)
+
+
+async def test_archive_of_what_was_imported_has_the_same_hash_chain(log: AsyncLog, tmp_path: Path) -> None:
+    """The recorded run of the demo, out of its archive, through CloudEvents and a server, into an archive: nothing has changed."""
+    with open_archive(ARCHIVE) as archive:
+        wanted = archive.manifest
+    await asyncio.to_thread(export_run, "cloudevents", str(ARCHIVE), log.settings, tmp_path / "events")
+    assert await import_events(log.settings, tmp_path / "events", tell=_nobody) == wanted.events
+    async with serving(query_service.main, log, "last_sequence"):
+        found = await create_archive(log, None, tmp_path / "again.zip")
+    assert (found.chain, found.run, found.first, found.last) == (wanted.chain, wanted.run, wanted.first, wanted.last)
 
 
 LINES = [to_line(recorded) for recorded in recorded_run()[5:9]]
