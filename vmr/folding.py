@@ -16,7 +16,7 @@ BATCH: Final = (
     "batch AS SELECT * FROM events WHERE seq BETWEEN getvariable('batch_first') AND getvariable('batch_last')"
 )
 """The view that folds read, to be made by ``CREATE VIEW`` or ``CREATE TEMP VIEW``."""
-_LEAST_STEP: Final = 100
+_LEAST_STEP: Final = 10
 _MOVE_CURSOR: Final = "UPDATE log_cursor SET seq = e.seq, run = e.run FROM events AS e WHERE e.seq = ?"
 
 

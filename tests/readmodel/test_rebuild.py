@@ -54,16 +54,16 @@ def test_large_events_are_folded_in_small_steps(tmp_path: Path) -> None:
     """Output that would not fit into the memory at once is folded all the same, each byte of it."""
     made = Projector(tmp_path / "read_model.duckdb")
     connection = made._connection
-    for first in range(1, 1001, 100):
+    for first in range(1, 401, 100):
         insert(connection, columns_of(record(_pieces(first, 100), first), 1))
-    connection.execute("SET memory_limit = '250MB'")
+    connection.execute("SET memory_limit = '130MB'")
     told: list[int] = []
-    read_model.fold_all(connection, load_projections(), 1, 1000, tell=told.append)
+    read_model.fold_all(connection, load_projections(), 1, 400, tell=told.append)
     assert connection.execute("SELECT count(*), sum(octet_length(data)) FROM output_chunk").fetchall() == [
-        (1000, 1000 * 131_072)
+        (400, 400 * 131_072)
     ]
     assert len(told) > 1
-    assert told[-1] == 1000
+    assert told[-1] == 400
     made.close()
 
 
