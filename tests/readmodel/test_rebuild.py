@@ -16,11 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.readmodel.conftest import serving
 from tests.readmodel.histories import FAMILIES, histories, record
 from tests.readmodel.tables import contents
-from vmr import contract, events, read_model
+from vmr import contract, events, query_service, read_model
 from vmr.cursor import CursorWatch
 from vmr.event_columns import columns_of, insert
+from vmr.log import AsyncLog
 from vmr.projections import load_projections
 from vmr.projector import Projector, run_projector
 
@@ -283,3 +285,23 @@ def test_a_killed_process_leaves_the_old_ones(path: Path, changed: Path) -> None
     following = Projector(path, folder=changed)
     assert _names(following.reader()) == {"X"}
     following.close()
+
+
+@pytest.mark.usefixtures("small_steps")
+async def test_a_service_answers_all_the_while(log: AsyncLog, changed: Path) -> None:
+    """Started with other projections than the read model's, it answers at once, first from the old ones and then from its own."""
+    last = (await log.publish_many([*VMS, *(STARTS[n % 80] for n in range(400))]))[-1]
+    old = Projector(log.settings.database_dir / query_service.READ_MODEL, folder=changed)
+    async for batch in log.read():
+        old.apply(batch)
+    old.close()
+    seen: list[tuple[str, ...]] = []
+    async with serving(query_service.main, log, "last_sequence"), asyncio.timeout(30):
+        while not seen or "seven" in seen[-1]:
+            answer = await log.query("attempts")
+            assert answer.sequence == last
+            assert len(answer.rows) == 80
+            assert all(len(row) == len(answer.columns) for row in answer.rows)
+            seen.append(answer.columns)
+        assert (await log.query("attempts")).records()[0]["name"] == "x"
+    assert "seven" in seen[0]
