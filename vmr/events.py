@@ -559,7 +559,7 @@ def decode(data: bytes) -> Event:
             body = _bodies[name].decode(envelope.body)
         else:
             body = _upcast(name, envelope.version, envelope.body)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DataError(f"not an event of vmr: {error}: {data[:120]!r}") from error
     version = envelope.version if isinstance(body, Unknown) else body.VERSION
     return Event(id=envelope.id, time=envelope.time, producer=envelope.producer, version=version, body=body)

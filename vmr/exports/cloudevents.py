@@ -32,8 +32,9 @@ from vmr.exports.events import count_of, events_of
 from vmr.exports.target import Tell
 from vmr.log import recorded_of
 
-# What CloudEvents' type String excludes: control characters, noncharacters, surrogates.
-_NO_STRING: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef]|[\ufffe\uffff\U0001fffe\U0001ffff]")
+# What CloudEvents' type String excludes: control characters, surrogates, and noncharacters (the last two of every plane among them).
+_LAST_TWO: Final = "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
+_NO_STRING: Final = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_LAST_TWO}]")
 _DIGITS: Final = 20
 _STEP: Final = 1000
 _INT32: Final = 2**31
@@ -185,7 +186,7 @@ def read(lines: Iterable[bytes], place: str = "CloudEvents") -> Iterator[Recorde
             continue
         try:
             recorded = _recorded(_lines.decode(line))
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise InvalidInputError(f"{place}, line {number}: not an event that vmr has exported: {error}") from error
         if before is not None and recorded.sequence != before + 1:
             raise InvalidInputError(
