@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from typing import Final
 
 import duckdb
 import msgspec
@@ -14,7 +15,7 @@ from vmr.event_columns import KINDS
 from vmr.events import BODY_TYPES
 from vmr.projections import Projection, parse_projection
 
-_MADE = re.compile(r"^CREATE (TABLE|VIEW) (\w+)", re.MULTILINE)
+_MADE: Final = re.compile(r"^CREATE (TABLE|VIEW) (\w+)", re.MULTILINE)
 
 
 class Installed(msgspec.Struct, frozen=True):
