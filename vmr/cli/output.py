@@ -100,7 +100,8 @@ def table(
     footer: Sequence[str] | None = None,
 ) -> Table:
     """Return ``rows`` as a table; numbers stand to the right."""
-    result = Table(title=title, title_justify="left", show_footer=footer is not None)
+    heading = None if title is None else Text(visible(title))
+    result = Table(title=heading, title_justify="left", show_footer=footer is not None)
     for index, column in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         result.add_column(

@@ -167,7 +167,7 @@ class Connection:
             try:
                 await asyncio.wait_for(self._connected.wait(), timeout)
             except TimeoutError:
-                raise ConnectionLostError(f"no server at {self.address} for {timeout:g} s") from None
+                raise ConnectionLostError(f"no server at {self.address} for {timeout:.3g} s") from None
         self.raise_if_closed()
 
     async def send(
