@@ -137,6 +137,7 @@ def test_a_run_from_nothing_to_its_summary(environment: dict[str, str], experime
     assert "everything has run" in done.stdout
     assert f"3 VMs, {ENTRIES} entries, {ENTRIES} finished" in done.stdout
     assert "Ask next" in done.stdout
+    assert "vmr archive -o" in done.stdout
     expect_whole(environment)
     for statement in re.findall(r'vmr sql "(.+)"', done.stdout):
         vmr(environment, "sql", statement)

@@ -136,3 +136,5 @@ def _print_where(log: AsyncLog, run: Run, finished: Finished) -> None:
     for question, statement in QUESTIONS:
         out.print(f"  {question}", highlight=False)
         out.print(f'    vmr sql "{statement}"', markup=False, highlight=False, soft_wrap=True)
+    out.print("  All of it on one page; where the time went; the run as a file to keep:", highlight=False)
+    out.print("    vmr report -o report.html; vmr blame; vmr archive -o run.zip", highlight=False, soft_wrap=True)
