@@ -23,12 +23,12 @@ from vmr.archive import _writer_process as making
 from vmr.archive._folder import Plan
 from vmr.archive._parts import Finished, PartWriter
 from vmr.errors import DataError, InvalidInputError, LogUnavailableError
-from vmr.events import ExperimentEnded, VmAdded
+from vmr.events import ExperimentEnded, ResourceUploaded, VmAdded
 from vmr.log import AsyncLog
 from vmr.log._feed import Feed, Raw
 from vmr.projector import Projector
 from vmr.record import Run, run_of
-from vmr.schedule import ObjectRef
+from vmr.schedule import Entry, EntryFile, ObjectRef
 
 
 async def messages(log: AsyncLog) -> list[Raw]:
@@ -82,6 +82,19 @@ def test_objects_schemas_and_the_experiment_are_in_it(archive: Path, tmp_path: P
         assert plain.testzip() is None
         assert "schemas/vm.added.v1.json" in plain.namelist()
         assert b"duckdb -c" in plain.read("README.txt")
+
+
+async def test_resources_of_earlier_runs_are_in_it(recorded: AsyncLog, tmp_path: Path) -> None:
+    """A schedule names a file that the run before had uploaded: its content is there, and its name."""
+    await recorded.clear()
+    await recorded.publish(ResourceUploaded(store="vm_resources", name="own", object=await recorded.put_object(b"own")))
+    files = tuple(EntryFile(location=f"/{name}", resource=name) for name in ("a.img", "own", "nobody-has-it"))
+    await recorded.put_schedule("web-0", [Entry(id="5/files", start_time=5, files=files)])
+    manifest = await create_archive(recorded, None, tmp_path / "x.zip")
+    assert manifest.resources == {"a.img": ObjectRef(hashlib.sha256(bytes(1000)).hexdigest(), 1000)}
+    with open_archive(tmp_path / "x.zip") as archive:
+        assert archive.object(archive.manifest.resources["a.img"]) == bytes(1000)
+        assert {ref.size for ref in archive.objects} == {1000, 3}
 
 
 async def test_it_stops_where_it_is_told(recorded: AsyncLog, tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     last: int
     parts: Sequence[Finished]
     refs: Refs
-    missing: tuple[ObjectRef, ...]
+    missing: tuple[ObjectRef, ...] = ()
+    resources: dict[str, ObjectRef] = msgspec.field(default_factory=dict)
 
 
 def assemble(folder: Path, contents: Contents) -> Manifest:
@@ -120,6 +121,7 @@ def _manifest(about: About, contents: Contents, parts: tuple[Part, ...], members
         parts=parts,
         members=members,
         missing=contents.missing,
+        resources=dict(sorted(contents.resources.items())),
     )
 
 

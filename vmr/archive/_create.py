@@ -28,10 +28,11 @@ from vmr.archive._read import Tell
 from vmr.archive._refs import Refs
 from vmr.archive._writer_process import Begin, PartsMaker, make_parts
 from vmr.errors import DataError, InvalidInputError
+from vmr.events import ResourceRemoved, ResourceUploaded
 from vmr.log import AsyncLog
 from vmr.log._feed import Feed
 from vmr.schedule import Entry, ObjectRef
-from vmr.subjects import stream_name
+from vmr.subjects import ROOT, stream_name
 
 if TYPE_CHECKING:
     from vmr.record import Run
@@ -102,6 +103,7 @@ class _Work:
         self._parts: list[Finished] = []
         self._refs = Refs()
         self._missing: list[ObjectRef] = []
+        self._resources: dict[str, ObjectRef] = {}
 
     async def read_events(self) -> None:
         """Have every event in a part."""
@@ -189,10 +191,25 @@ class _Work:
         for sha256, size in self._refs.schedules.items():
             if await self._fetch(ObjectRef(sha256, size)):
                 self._refs.add_entries(self._entries(sha256))
+        self._resources = await self._earlier_resources()
+        self._refs.take_resources(self._resources)
         for done, (sha256, size) in enumerate(self._refs.objects.items(), 1):
             if sha256 not in self._refs.schedules:
                 await self._fetch(ObjectRef(sha256, size))
             self._tell(done, len(self._refs.objects))
+
+    async def _earlier_resources(self) -> dict[str, ObjectRef]:
+        """Return the files that schedules name and that were put into the resource store before the run: clearing leaves them there."""
+        wanted = self._refs.named - self._refs.uploaded
+        found: dict[str, ObjectRef] = {}
+        if wanted:
+            async for batch in self._log.read([f"{ROOT}.{self._log.db}.resource.>"], stop=self._run.first_seq - 1):
+                for body in (recorded.event.body for recorded in batch):
+                    if isinstance(body, ResourceUploaded) and body.name in wanted:
+                        found[body.name] = body.object
+                    elif isinstance(body, ResourceRemoved):
+                        found.pop(body.name, None)
+        return found
 
     def _entries(self, sha256: str) -> tuple[Entry, ...]:
         try:
@@ -220,6 +237,7 @@ class _Work:
             parts=self._parts,
             refs=self._refs,
             missing=tuple(self._missing),
+            resources=self._resources,
         )
 
 

@@ -107,6 +107,7 @@ class Manifest(About, frozen=True, kw_only=True):
         parts: the Parquet files, in order.
         members: the other members, but for the manifest itself.
         missing: objects that events refer to and that the object store did not have, or not whole.
+        resources: files of the resource store, by name, that schedules need and that were put there before the run.
 
     """
 
@@ -118,6 +119,7 @@ class Manifest(About, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
     members: tuple[Member, ...]
     missing: tuple[ObjectRef, ...] = ()
+    resources: dict[str, ObjectRef] = msgspec.field(default_factory=dict)
 
 
 class _Format(msgspec.Struct, frozen=True):

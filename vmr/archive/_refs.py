@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -17,12 +17,16 @@ class Refs(msgspec.Struct):
         objects: size of each object, by its SHA-256.
         schedules: those that hold the entries of a schedule, which in turn refer to objects.
         experiment: the file of the experiment, as it was launched last.
+        named: names of files in the resource store that entries need.
+        uploaded: names of files that were put into the resource store.
 
     """
 
     objects: dict[str, int] = msgspec.field(default_factory=dict)
     schedules: dict[str, int] = msgspec.field(default_factory=dict)
     experiment: ObjectRef | None = None
+    named: set[str] = msgspec.field(default_factory=set)
+    uploaded: set[str] = msgspec.field(default_factory=set)
 
     def add(self, recorded: Iterable[Recorded]) -> None:
         """Take what these events refer to."""
@@ -32,6 +36,7 @@ class Refs(msgspec.Struct):
                 self._add_schedule(body)
             elif isinstance(body, ResourceUploaded):
                 self._take(body.object)
+                self.uploaded.add(body.name)
             elif isinstance(body, ExperimentLaunched) and body.experiment is not None:
                 self._take(body.experiment)
                 self.experiment = body.experiment
@@ -46,7 +51,15 @@ class Refs(msgspec.Struct):
 
     def add_entries(self, entries: Iterable[Entry]) -> None:
         """Take the files that these entries of a schedule need."""
-        for ref in files_of(entries):
+        for file in (file for entry in entries for file in entry.files):
+            if file.object is not None:
+                self._take(file.object)
+            if file.resource is not None:
+                self.named.add(file.resource)
+
+    def take_resources(self, resources: Mapping[str, ObjectRef]) -> None:
+        """Take the objects of files in the resource store."""
+        for ref in resources.values():
             self._take(ref)
 
     def _take(self, ref: ObjectRef) -> None:
@@ -57,11 +70,5 @@ class Refs(msgspec.Struct):
         self.objects = other.objects | self.objects
         self.schedules = other.schedules | self.schedules
         self.experiment = other.experiment or self.experiment
-
-
-def files_of(entries: Iterable[Entry]) -> Iterator[ObjectRef]:
-    """Yield the objects that are files of these entries."""
-    for entry in entries:
-        for file in entry.files:
-            if file.object is not None:
-                yield file.object
+        self.named |= other.named
+        self.uploaded |= other.uploaded
