@@ -19,7 +19,7 @@ SEAL = "56ff47517918508e"
 def test_it_is_what_its_seal_says(tmp_path: Path) -> None:
     """Every table that is folded by the SQL of that day is what it was; at least some still are, or a new archive is due."""
     with open_table(str(ARCHIVE), Settings(home=tmp_path), folded=False) as table:
-        verdict = verify(table, ways=(Way(1, 1), Way(10, 2), Way(1000, 2)))
+        verdict = verify(table, ways=(Way(20, 1), Way(1000, 2)))
     assert verdict.good, verdict
     assert verdict.sealed is not None
     assert verdict.sealed.startswith(SEAL)

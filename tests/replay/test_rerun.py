@@ -6,13 +6,11 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 import vmr
@@ -22,6 +20,7 @@ from tests.replay.conftest import Saved
 from vmr import events
 from vmr.errors import InvalidInputError
 from vmr.experiment import load_experiment
+from vmr.late_files import push
 from vmr.log import AsyncLog
 from vmr.replay.again import files_of, kept, with_resources, write
 from vmr.replay.controls import play
@@ -44,7 +43,7 @@ vms:
     schedule:
       - {at: -5, script: setup.sh, args: one}
       - {at: 1, run: work.sh, files: [{resource: work.sh, executable: true}]}
-      - {at: 6, run: "true"}
+      - {at: 4, run: "true"}
 simulate:
   work.sh: {duration: 0.5, stdout: "done\\n"}
 """
@@ -184,16 +183,21 @@ def command(environment: dict[str, str], *words: str, check: bool = True) -> str
     return done.stdout
 
 
-def started(environment: dict[str, str]) -> float:
-    """Return how many seconds ago the experiment started, as soon as it has."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        said = command(environment, "time", "--json", check=False)
-        since = msgspec.json.decode(said)["seconds_since_start"] if said else None
-        if since is not None and since > 0:
-            return float(since)
-        time.sleep(0.1)
-    raise AssertionError("it has not started")
+def operate(home: str, file: Path) -> None:
+    """Pause one VM, and push a file into the other, as soon as the first program runs."""
+    with vmr.connect(home=home) as log:
+        for batch in log.follow():
+            bodies = [each.event.body for each in batch]
+            if any(isinstance(body, events.EntryStarted) and body.entry == "1/work.sh" for body in bodies):
+                break
+        uuids = {row["server_name"]: row["server_uuid"] for row in log.query("vms").records()}
+        log.pause_vm(uuids["web-1"], 0.5)
+    asyncio.run(_push(home, file))
+
+
+async def _push(home: str, file: Path) -> None:
+    async with vmr.connect_async(home=home) as log:
+        await push(log, "web-2", file, "/tmp/late.txt")
 
 
 def of_schedules(path: Path) -> dict[str, tuple[Entry, ...]]:
@@ -224,14 +228,13 @@ def test_an_archive_is_run_again_elsewhere(homes: list[dict[str, str]], tmp_path
     (tmp_path / "again.yaml").write_text(EXPERIMENT)
     (tmp_path / "late.txt").write_text("late\n")
     one, two = homes
+    command(one, "up", "--detach")
     with subprocess.Popen(
         [sys.executable, "-m", "vmr", "run", str(tmp_path / "again.yaml"), "--guests", "simulated"],
         env=one,
         stdout=subprocess.DEVNULL,
     ) as running:
-        started(one)
-        command(one, "vm", "pause", "web-1", "--for", "0.5")
-        command(one, "push", "file", str(tmp_path / "late.txt"), "web-2", "/tmp/late.txt", "--no-wait")
+        operate(one["VMR_HOME"], tmp_path / "late.txt")
         assert running.wait(60) == 0
     command(one, "archive", "again", "-o", str(tmp_path / "one.zip"))
     out = command(two, "rerun", str(tmp_path / "one.zip"), "--with-controls")
