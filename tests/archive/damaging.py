@@ -12,7 +12,7 @@ import duckdb
 import msgspec
 
 from vmr.archive import Manifest, Member, Part, Verdict, open_archive
-from vmr.archive._container import ContainerWriter
+from vmr.archive._container_writer import ContainerWriter
 from vmr.archive._manifest import ABOUT, MANIFEST, MANIFEST_SUM, manifest_sum
 from vmr.errors import DataError
 

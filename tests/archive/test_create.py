@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from tests.archive.runs import EXPERIMENT, NESTED, publish_run
-from vmr.archive import _container, create_archive, open_archive, verify_archive
+from vmr.archive import _container_writer, create_archive, open_archive, verify_archive
 from vmr.archive import _create as creating
 from vmr.archive import _writer_process as making
 from vmr.archive._folder import Plan
@@ -295,7 +295,7 @@ async def test_members_of_gigabytes_have_headers_of_another_length(
     recorded: AsyncLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ZIP64's headers, which members above 2 GB have, are found, and walked over when the directory is gone."""
-    monkeypatch.setattr(_container, "_SMALL", 10)
+    monkeypatch.setattr(_container_writer, "_SMALL", 10)
     manifest = await create_archive(recorded, None, tmp_path / "x.zip", part_events=100)
     assert verify_archive(tmp_path / "x.zip").whole
     os.truncate(tmp_path / "x.zip", manifest.parts[2].offset + 5)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.archive.damaging import Golden
 from vmr.archive import open_archive, verify_archive
-from vmr.archive._container import ContainerWriter
+from vmr.archive._container_writer import ContainerWriter
 from vmr.archive._manifest import ABOUT, MANIFEST, MANIFEST_SUM, README, manifest_sum
 from vmr.errors import DamagedArchiveError, DataError, NewerArchiveError, NotAnArchiveError
 

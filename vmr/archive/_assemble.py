@@ -14,7 +14,7 @@ import msgspec
 
 from vmr import __version__, contract
 from vmr.archive import _manifest as names
-from vmr.archive._container import ContainerWriter
+from vmr.archive._container_writer import ContainerWriter
 from vmr.archive._folder import ASSEMBLED
 from vmr.archive._manifest import FORMAT, About, Manifest, Member, Part, manifest_sum
 from vmr.archive._parts import Finished

@@ -1,4 +1,4 @@
-"""The file around an archive's members: a ZIP whose members are stored as they are, with a seal over all of it.
+"""An archive's file, open for reading: a ZIP whose members are stored as they are, with a seal over all of it.
 
 The seal is the ZIP's comment, the last bytes of the file: the SHA-256 of every byte before it. Members are found through the ZIP's
 directory; where that is damaged or cut off, `salvage` finds them by walking from one member's header to the next.
@@ -10,88 +10,17 @@ import hashlib
 import os
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-import msgspec
+from vmr.archive._bytes import SEAL, SEAL_SIZE, Place, digest_of, read, seal_text
+from vmr.archive._manifest import ABOUT, NAME, README
+from vmr.archive._walk import LOCAL, LOCAL_MARK, MOST_MEMBERS, looks_like_one, walk
+from vmr.errors import DamagedArchiveError, DataError, InvalidInputError, NotAnArchiveError
 
-from vmr.archive._manifest import ABOUT, NAME, README, Member
-from vmr.errors import DamagedArchiveError, DataError, NotAnArchiveError
-
-SEAL_SIZE: Final = 84
-_SEAL: Final = b"vmr-archive sha256="
-_LOCAL: Final = struct.Struct("<4s5H3L2H")
-_LOCAL_MARK: Final = b"PK\x03\x04"
-_DIRECTORY_MARK: Final = b"PK\x01\x02"
-_LONGEST_NAME: Final = 120
-_CHUNK: Final = 1024 * 1024
-_SMALL: Final = 2**31 - 1
-_LARGE: Final = 0xFFFFFFFF
-_MOST_MEMBERS: Final = 1_000_000
 _MOST_IN_MEMORY: Final = 256 * 1024 * 1024
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where a member's content lies in the file."""
-
-    offset: int
-    size: int
-
-
-def seal_text(digest: str) -> bytes:
-    """Return the comment of a file whose bytes before it have this SHA-256."""
-    text = _SEAL + digest.encode()
-    return text + b"\n" * (SEAL_SIZE - len(text))
-
-
-class ContainerWriter:
-    """Writes an archive's members to a new file, and seals it."""
-
-    def __init__(self, path: Path, moment: datetime) -> None:
-        self._path = path
-        self._date = (moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second)
-        self._zip = zipfile.ZipFile(path, "x", zipfile.ZIP_STORED, allowZip64=True)
-        self._zip.comment = seal_text("0" * 64)
-
-    def add(self, name: str, content: bytes | Path) -> Member:
-        """Add a member: these bytes, or the content of this file, in constant memory."""
-        info = zipfile.ZipInfo(name, self._date)
-        info.external_attr = 0o644 << 16
-        size = len(content) if isinstance(content, bytes) else content.stat().st_size
-        digest = hashlib.sha256()
-        with self._zip.open(info, "w", force_zip64=size > _SMALL) as member:
-            for chunk in _chunks(content):
-                digest.update(chunk)
-                member.write(chunk)
-        offset = info.header_offset + len(info.FileHeader(zip64=size > _SMALL))
-        return Member(name=name, size=size, sha256=digest.hexdigest(), offset=offset)
-
-    def seal(self) -> None:
-        """Write the ZIP's directory and the seal, and see everything on disk."""
-        self._zip.close()
-        with self._path.open("r+b") as file:
-            end = file.seek(0, os.SEEK_END) - SEAL_SIZE
-            digest = digest_of(file, Place(0, end))
-            file.seek(end)
-            file.write(seal_text(digest))
-            file.flush()
-            os.fsync(file.fileno())
-
-    def abandon(self) -> None:
-        """Close the file, whatever is in it."""
-        self._zip.close()
-
-
-def _chunks(content: bytes | Path) -> Iterator[bytes]:
-    if isinstance(content, bytes):
-        yield content
-        return
-    with content.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
 
 
 class Container:
@@ -150,10 +79,16 @@ class Container:
     def copy_at(self, place: Place, target: Path) -> str:
         """Write what lies at ``place`` to the new file ``target``; see `copy`."""
         digest = hashlib.sha256()
-        with target.open("xb") as file:
-            for chunk in _read(self._file, place):
-                digest.update(chunk)
-                file.write(chunk)
+        try:
+            with target.open("xb") as file:
+                for chunk in read(self._file, place):
+                    digest.update(chunk)
+                    file.write(chunk)
+        except FileExistsError:
+            raise InvalidInputError(f"{target} is there already; remove it, or give another place") from None
+        except OSError as error:
+            target.unlink(missing_ok=True)
+            raise InvalidInputError(f"{target} cannot be written: {error.strerror}") from error
         return digest.hexdigest()
 
     def sealed(self) -> bool:
@@ -163,29 +98,13 @@ class Container:
         end = self.size - SEAL_SIZE
         self._file.seek(end)
         comment = self._file.read(SEAL_SIZE)
-        return comment.startswith(_SEAL) and comment == seal_text(digest_of(self._file, Place(0, end)))
+        return comment.startswith(SEAL) and comment == seal_text(digest_of(self._file, Place(0, end)))
 
     def _place(self, name: str) -> Place:
         found = self.members.get(name)
         if found is None:
             raise DamagedArchiveError(f"{self.path}: {name} is missing")
         return found
-
-
-def digest_of(file: BinaryIO, place: Place) -> str:
-    """Return the SHA-256 of these bytes of ``file``."""
-    digest = hashlib.sha256()
-    for chunk in _read(file, place):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _read(file: BinaryIO, place: Place) -> Iterator[bytes]:
-    file.seek(place.offset)
-    left = place.size
-    while left and (chunk := file.read(min(left, _CHUNK))):
-        left -= len(chunk)
-        yield chunk
 
 
 def open_container(path: Path) -> Container:
@@ -205,7 +124,7 @@ def salvage(path: Path) -> Container:
     """Open what is left of the archive at ``path``: every member whose header is still where the one before says it is."""
     file = _open(path)
     try:
-        return Container(path, file, _walk(file))
+        return Container(path, file, walk(file))
     except BaseException:
         file.close()
         raise
@@ -232,17 +151,17 @@ def _directory(path: Path, file: BinaryIO) -> dict[str, Place]:
         EOFError,
         OverflowError,
     ) as error:
-        if _looks_like_one(file):
+        if looks_like_one(file):
             raise DamagedArchiveError(
                 f"{path} is cut off or damaged ({error}): `vmr archive verify` says which events are whole"
             ) from error
         raise NotAnArchiveError(f"{path} is no archive of vmr's") from error
     names = [info.filename for info in listed[:2]]
-    if names != [README, ABOUT] and _looks_like_one(file):
+    if names != [README, ABOUT] and looks_like_one(file):
         raise DamagedArchiveError(f"{path} has a damaged directory: `vmr archive verify` says which events are whole")
     if names != [README, ABOUT]:
         raise NotAnArchiveError(f"{path} is no archive of vmr's: it does not begin with {README} and {ABOUT}")
-    if len(listed) > _MOST_MEMBERS:
+    if len(listed) > MOST_MEMBERS:
         raise DamagedArchiveError(f"{path} has {len(listed):,} members, which no archive has")
     size = file.seek(0, os.SEEK_END)
     members: dict[str, Place] = {}
@@ -261,80 +180,11 @@ def _directory(path: Path, file: BinaryIO) -> dict[str, Place]:
 def _content(path: Path, file: BinaryIO, info: zipfile.ZipInfo, size: int) -> Place:
     # A damaged directory makes offsets that are before the file, too.
     file.seek(min(max(info.header_offset, 0), size))
-    header = file.read(_LOCAL.size)
-    if len(header) < _LOCAL.size or not header.startswith(_LOCAL_MARK):
+    header = file.read(LOCAL.size)
+    if len(header) < LOCAL.size or not header.startswith(LOCAL_MARK):
         raise DamagedArchiveError(f"{path}: there is no {info.filename} where its directory says")
-    *_, name, extra = _LOCAL.unpack(header)
-    place = Place(max(info.header_offset, 0) + _LOCAL.size + name + extra, info.file_size)
+    *_, name, extra = LOCAL.unpack(header)
+    place = Place(max(info.header_offset, 0) + LOCAL.size + name + extra, info.file_size)
     if place.offset + place.size > size:
         raise DamagedArchiveError(f"{path}: {info.filename} is longer than the file")
     return place
-
-
-def _looks_like_one(file: BinaryIO) -> bool:
-    """Return whether the file begins as an archive does, with at most a few bits that differ."""
-    file.seek(0)
-    begin = file.read(_LOCAL.size + len(README))
-    wanted = _LOCAL_MARK + b"\0" * (_LOCAL.size - 4) + README.encode()
-    telling = [*range(4), *range(_LOCAL.size, len(wanted))]
-    return len(begin) == len(wanted) and sum(begin[place] != wanted[place] for place in telling) <= 1
-
-
-def _walk(file: BinaryIO) -> dict[str, Place]:
-    size = file.seek(0, os.SEEK_END)
-    members: dict[str, Place] = {}
-    offset = 0
-    while offset < size - _LOCAL.size and len(members) < _MOST_MEMBERS:
-        found = _header(file, offset)
-        if found is None:
-            offset = _next_header(file, offset + 1)
-            continue
-        name, place = found
-        members.setdefault(name, Place(place.offset, min(place.size, size - place.offset)))
-        offset = place.offset + place.size
-        if offset < size and not _begins_record(file, offset):
-            # The size is not believed: the next header ends the member.
-            offset = _next_header(file, place.offset)
-            members[name] = Place(place.offset, min(offset, size) - place.offset)
-    return members
-
-
-def _header(file: BinaryIO, offset: int) -> tuple[str, Place] | None:
-    """Return the name and place of the member whose header is at ``offset``; None when there is no such header."""
-    file.seek(offset)
-    header = file.read(_LOCAL.size)
-    if len(header) < _LOCAL.size or not header.startswith(_LOCAL_MARK):
-        return None
-    *_, size, _, name_length, extra_length = _LOCAL.unpack(header)
-    name = file.read(name_length).decode("latin-1")
-    extra = file.read(extra_length)
-    if NAME.fullmatch(name) is None:
-        return None
-    if size == _LARGE and len(extra) >= 12:
-        size = int.from_bytes(extra[4:12], "little")
-    return name, Place(offset + _LOCAL.size + name_length + extra_length, size)
-
-
-def _begins_record(file: BinaryIO, offset: int) -> bool:
-    """Return whether a member's header, or the ZIP's directory, begins at ``offset``, or would if the file were not cut off there."""
-    file.seek(offset)
-    begin = file.read(_LOCAL.size + _LONGEST_NAME)
-    mark = begin[:4]
-    if len(begin) < _LOCAL.size + _LONGEST_NAME and mark == _LOCAL_MARK[: len(mark)]:
-        return True
-    return mark == _DIRECTORY_MARK or _header(file, offset) is not None
-
-
-def _next_header(file: BinaryIO, offset: int) -> int:
-    """Return where the next header of a member begins, from ``offset`` on, or the end of the file."""
-    size = file.seek(0, os.SEEK_END)
-    while offset < size:
-        file.seek(offset)
-        chunk = file.read(_CHUNK)
-        place = chunk.find(_LOCAL_MARK)
-        while place >= 0:
-            if _header(file, offset + place) is not None:
-                return offset + place
-            place = chunk.find(_LOCAL_MARK, place + 1)
-        offset += max(len(chunk) - 3, 1)
-    return size

@@ -26,7 +26,7 @@ from vmr.archive._manifest import (
     read_manifest,
 )
 from vmr.archive._messages import connect, rows
-from vmr.errors import DamagedArchiveError, DataError, InvalidInputError
+from vmr.errors import DamagedArchiveError, DataError
 from vmr.events import Recorded
 from vmr.log._events import to_recorded
 from vmr.log._feed import Raw
@@ -134,10 +134,7 @@ class Archive:
     def _extract(self, name: str, target: Path) -> Path:
         if name not in self._sums:
             raise DataError(f"{self.path}: there is no {name} in it")
-        try:
-            digest = self._container.copy(name, target)
-        except OSError as error:
-            raise InvalidInputError(f"{target} cannot be written: {error.strerror}") from error
+        digest = self._container.copy(name, target)
         if digest != self._sums[name]:
             target.unlink()
             raise self._damaged(name)

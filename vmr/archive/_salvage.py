@@ -8,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from vmr.archive._container import Container, Place, open_container
+from vmr.archive._bytes import Place
+from vmr.archive._container import Container, open_container
 from vmr.archive._manifest import (
     ABOUT,
     MANIFEST,
