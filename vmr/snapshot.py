@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmr.errors import InvalidInputError
+import duckdb
+
+from vmr.errors import InvalidInputError, LogUnavailableError
 from vmr.offline import open_offline
 from vmr.projector import Projector, begin_with, whole
 
@@ -67,8 +69,11 @@ def _new(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be written: {error.strerror}") from error
+    except LogUnavailableError:
+        raise  # it is an OSError, too, and says nothing of the file
+    except (OSError, duckdb.IOException) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise InvalidInputError(f"{path}: cannot be written: {reason}") from error
     finally:
         part.unlink(missing_ok=True)
         _wal(part).unlink(missing_ok=True)

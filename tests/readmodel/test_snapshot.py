@@ -9,7 +9,7 @@ import pytest
 
 from tests.readmodel.recorded_run import recorded_bodies, recorded_run
 from tests.readmodel.tables import contents
-from vmr.errors import InvalidInputError
+from vmr.errors import InvalidInputError, LogUnavailableError
 from vmr.log import AsyncLog
 from vmr.projector import Projector
 from vmr.snapshot import from_file, from_log
@@ -48,3 +48,19 @@ def test_from_the_file(tmp_path: Path) -> None:
         other.execute("SET TimeZone = 'UTC'")
         assert contents(other) == wanted
     assert _files(tmp_path) == ["sql.duckdb"]
+
+
+async def test_a_server_that_goes_away_is_not_the_files_fault(
+    log: AsyncLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is the log's, and nothing is left of the file."""
+    await log.publish_many(recorded_bodies())
+
+    async def away() -> tuple[int, int]:
+        raise LogUnavailableError("the server is away")
+
+    monkeypatch.setattr(log, "beginning", away)
+    monkeypatch.setattr(log, "last_sequence", away)
+    with pytest.raises(LogUnavailableError, match="is away"):
+        await from_log(log, tmp_path / "run.duckdb")
+    assert _files(tmp_path) == []
