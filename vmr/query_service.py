@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import structlog
@@ -16,10 +16,11 @@ import structlog
 from vmr.answers import Readers, Select, Work, read
 from vmr.cursor import CursorWatch
 from vmr.endpoints import Endpoints, NotYetError, Parts
+from vmr.errors import QueryError
 from vmr.log import AsyncLog
 from vmr.projections import bind, load_queries
 from vmr.projector import collect_garbage_seldom, open_projector, run_projector, step_back
-from vmr.query import Question, encode_answer
+from vmr.query import Answer, Question, encode_answer
 from vmr.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class QueryService:
         select = self._selects[name]
 
         def work(connection: duckdb.DuckDBPyConnection) -> tuple[int, Parts]:
-            answer = read(connection, select, params)
+            answer = read_whole(connection, select, params)
             return answer.sequence, encode_answer(answer, limit)
 
         sequence, parts = await self._readers.run(work, within=within, work=doing)
@@ -92,6 +93,19 @@ class QueryService:
         self._kept.move_to_end(key)
         if len(self._kept) > _CACHED:
             self._kept.popitem(last=False)
+
+
+def read_whole(connection: duckdb.DuckDBPyConnection, select: Select, params: dict[str, Any]) -> Answer:
+    """Return the answer of ``select``, also when views have been replaced since its columns were looked up.
+
+    Raises `QueryError` when it cannot be answered.
+    """
+    try:
+        return read(connection, select, params)
+    except QueryError as error:
+        if not isinstance(error.__cause__, duckdb.BinderException):
+            raise
+    return read(connection, Select(select.sql), params)
 
 
 async def wait_for(watch: CursorWatch, question: Question) -> float:

@@ -20,6 +20,7 @@ from tests.readmodel.conftest import serving
 from tests.readmodel.histories import FAMILIES, histories, record
 from tests.readmodel.tables import contents
 from vmr import contract, events, query_service, read_model
+from vmr.answers import Select, read
 from vmr.cursor import CursorWatch
 from vmr.event_columns import columns_of, insert
 from vmr.log import AsyncLog
@@ -130,6 +131,8 @@ def test_the_old_ones_go_on_until_the_new_ones_have_caught_up(path: Path, change
     """Old tables and views answer, and follow the log; then all that has changed takes its place at once."""
     following, fresh = Projector(path, folder=changed, beside=True), Projector(folder=changed)
     reader = following.reader()
+    select = Select("SELECT * FROM attempts")
+    columns = read(reader, select).columns
     for done in range(1, 13):
         assert following.rebuilding
         following.apply(HISTORY[: 100 + done])
@@ -148,6 +151,7 @@ def test_the_old_ones_go_on_until_the_new_ones_have_caught_up(path: Path, change
         (7, "HOST0")
     ]
     assert reader.execute("SELECT * FROM extras ORDER BY seq LIMIT 1").fetchall() == [(1, "X")]
+    assert query_service.read_whole(reader, select, {}).columns == (*columns[:2], "seven", *columns[2:])
     assert following.apply(HISTORY) == len(HISTORY) - 112
     fresh.apply(HISTORY)
     assert contents(reader) == contents(fresh.reader())
