@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pexpect  # type: ignore[import-untyped]  # it has no types
+import pexpect
 
 PROMPT = "vmr>"
 CTRL_C, CTRL_D, TAB, ENTER = "\x03", "\x04", "\t", "\r"
@@ -51,9 +51,10 @@ class Terminal:
     def raw(self, shown: str) -> str:
         """Wait as `until` does, and return everything as it was sent."""
         self._child.expect(shown)
-        sent = self._child.before + self._child.after
-        assert isinstance(sent, str)
-        return sent
+        before, after = self._child.before, self._child.after
+        assert isinstance(before, str)
+        assert isinstance(after, str)
+        return before + after
 
     def ended(self) -> int:
         """Wait until the program has ended, and return its exit code."""

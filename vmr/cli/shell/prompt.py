@@ -19,7 +19,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import PygmentsLexer
 from prompt_toolkit.patch_stdout import patch_stdout
-from pygments.lexers.sql import PostgresLexer  # type: ignore[import-untyped]  # it has no stubs
+from pygments.lexers.sql import PostgresLexer
 
 from vmr.cli.shell.completion import SqlCompleter
 from vmr.cli.shell.statements import is_complete
