@@ -10,15 +10,16 @@ from typing import Final, Protocol, TypeAlias
 
 import duckdb
 import msgspec
+import structlog
 
 from vmr import read_model
 from vmr.errors import DataError
 from vmr.event_columns import json_body
-from vmr.events import Recorded, SchedulePublished, Unknown
+from vmr.events import Recorded, SchedulePublished, Unknown, encode
 from vmr.log import recorded_of
 from vmr.projections import Projection, load_projections
 from vmr.read_model import fold_all
-from vmr.schedule import ObjectRef
+from vmr.schedule import Entry, ObjectRef
 
 Tell: TypeAlias = Callable[[str, int, int], None]
 """Is told what is being done, and how much of how much of it is."""
@@ -29,6 +30,9 @@ STEP: Final = 2_000_000
 """Events that are folded in one transaction: nobody reads the file before it is whole."""
 _COMMENT: Final = "COMMENT ON "
 _encoder: Final = msgspec.json.Encoder()
+_entries: Final = msgspec.json.Decoder(tuple[Entry, ...])
+
+log = structlog.get_logger(__name__)
 
 
 class ObjectSource(Protocol):
@@ -69,10 +73,12 @@ def fill(files: Sequence[Path], objects: ObjectSource, folder: Path) -> list[Pat
     and object apart, as the log does), and messages that are no JSON.
     """
     with working(folder) as connection:
+        messages = f"SELECT seq, stored_ns, subject, payload FROM {parquet(files)}"  # noqa: S608 - paths are quoted
+        # Two statements: each leaves what it does not look at in the files.
         rows = connection.execute(
-            f"SELECT seq, stored_ns, subject, payload FROM {parquet(files)} WHERE"  # noqa: S608 - paths are quoted
-            " type = 'schedule.published' AND contains(payload::VARCHAR, 'entries_object')"
-            " OR NOT known AND (type = 'unreadable' OR NOT coalesce(TRY(json_valid(decode(payload))), false))"
+            f"{messages} WHERE type = 'schedule.published' AND contains(payload::VARCHAR, 'entries_object')"
+            f" UNION ALL {messages} WHERE NOT known"
+            " AND (type = 'unreadable' OR NOT coalesce(TRY(json_valid(decode(payload))), false))"
         ).fetchall()
         filled = [(row[0], whole) for row in rows if (whole := _whole(recorded_of(*row), objects)) is not None]
         if not filled:
@@ -94,9 +100,12 @@ def _whole(recorded: Recorded, objects: ObjectSource) -> bytes | None:
         return _encoder.encode({"body": msgspec.Raw(json_body(body).encode())})
     if not isinstance(body, SchedulePublished) or body.entries_object is None:
         return None
-    message = msgspec.json.decode(recorded.data)
-    message["body"]["entries"] = msgspec.Raw(objects.object(body.entries_object))
-    return _encoder.encode(message)
+    try:
+        entries = _entries.decode(objects.object(body.entries_object))
+    except (DataError, msgspec.MsgspecError) as error:
+        log.warning("the entries of a schedule cannot be read", sequence=recorded.sequence, error=str(error))
+        return None
+    return encode(msgspec.structs.replace(recorded.event, body=msgspec.structs.replace(body, entries=entries)))
 
 
 def build(path: Path, files: Sequence[Path], filled: Sequence[Path], *, tell: Tell | None = None) -> None:

@@ -40,7 +40,13 @@ class Way(msgspec.Struct, frozen=True):
     threads: int
 
 
-WAYS: Final = (Way(377_777, 1), Way(3_000_000, 2))
+_PARTS: Final = 7
+_LARGEST: Final = 3_000_000
+
+
+def ways_of(count: int) -> tuple[Way, ...]:
+    """Return how ``count`` events are folded: in some pieces with one thread, and at once, or nearly so, with two."""
+    return Way(min(count // _PARTS + 1, _LARGEST), 1), Way(_LARGEST, 2)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -73,8 +79,8 @@ class Verdict(msgspec.Struct, frozen=True):
         return not self.unequal and not self.changed
 
 
-def verify(table: TableSource, *, tell: Tell | None = None, ways: Sequence[Way] = WAYS) -> Verdict:
-    """Fold the events of ``table`` in each of ``ways`` and compare what comes out, with the run's seal as well.
+def verify(table: TableSource, *, tell: Tell | None = None, ways: Sequence[Way] | None = None) -> Verdict:
+    """Fold the events of ``table`` in each of ``ways`` (default: `ways_of`) and compare what comes out, with the run's seal as well.
 
     ``tell`` is called in other threads. Raises `DataError` when the events cannot be folded.
     """
@@ -85,6 +91,7 @@ def verify(table: TableSource, *, tell: Tell | None = None, ways: Sequence[Way] 
             raise DataError(f"the seal of the run covers {covered:,} events, and only {count:,} are here")
         count = covered
     last = table.first + count - 1
+    ways = ways or ways_of(count)
     done = _Told(tell, (last - table.first + 1) * len(ways))
     with tempfile.TemporaryDirectory(prefix="vmr-verify-") as folder, ThreadPoolExecutor(len(ways)) as threads:
         work = partial(_hashes, table, last, done)
