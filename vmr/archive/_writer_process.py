@@ -7,7 +7,9 @@ empty one asks for what is left; each is answered with the parts that it has fin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import fcntl
 import signal
 import struct
 import sys
@@ -27,6 +29,7 @@ from vmr.projector import collect_garbage_seldom
 _AHEAD: Final = 3
 _LENGTH: Final = struct.Struct(">I")
 _FEW: Final = 20_000
+_PIPE: Final = 1024 * 1024
 _PROGRAM: Final = f"from {__name__} import main; main()"
 
 
@@ -154,15 +157,19 @@ def main() -> None:
     # Ctrl-C is its caller's, who ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     collect_garbage_seldom()
+    with contextlib.suppress(OSError):
+        # A batch at a time, and not twenty pieces of it; a system may refuse, and then it is only slower.
+        fcntl.fcntl(sys.stdin.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
     begin = _read(sys.stdin.buffer)
     if begin is None:
         return
     writer = msgspec.msgpack.decode(begin, type=Begin).writer()
     batches = msgspec.msgpack.Decoder(list[tuple[int, int, str, bytes]])
-    while (frame := _read(sys.stdin.buffer)) is not None:
-        answer = msgspec.msgpack.encode(_do(writer, batches.decode(frame)))
-        sys.stdout.buffer.write(_LENGTH.pack(len(answer)) + answer)
-        sys.stdout.buffer.flush()
+    # A caller that has died reads no answers, and wants none.
+    with contextlib.suppress(BrokenPipeError), open(1, "wb", buffering=0, closefd=False) as answers:
+        while (frame := _read(sys.stdin.buffer)) is not None:
+            answer = msgspec.msgpack.encode(_do(writer, batches.decode(frame)))
+            answers.write(_LENGTH.pack(len(answer)) + answer)
 
 
 def _read(source: BinaryIO) -> bytes | None:

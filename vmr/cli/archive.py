@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from vmr.cli.context import run, settings_of
 from vmr.cli.output import console, print_error, print_note, visible
 from vmr.cli.steps import progress
+from vmr.errors import LogUnavailableError
 from vmr.log import connect_async
 from vmr.settings import Settings
 from vmr.subjects import check_database
@@ -48,7 +49,12 @@ def create(
     ] = None,
 ) -> None:
     """Write a run, over or going on, to a new file; the word create may be left out. Called again after an interruption, it goes on."""
-    run(_create(settings_of(context), wanted, output, until))
+    try:
+        run(_create(settings_of(context), wanted, output, until))
+    except (KeyboardInterrupt, LogUnavailableError):
+        if output.with_name(f"{output.name}.part").is_dir():
+            print_note(f"interrupted; the same command goes on from what is in {output}.part")
+        raise
 
 
 async def _create(settings: Settings, wanted: str | None, output: Path, until: int | None) -> None:
