@@ -20,7 +20,7 @@ from tests.archive.runs import EXPERIMENT, NESTED, publish_run
 from vmr.archive import _container_writer, create_archive, open_archive, verify_archive
 from vmr.archive import _create as creating
 from vmr.archive import _writer_process as making
-from vmr.archive._folder import Plan
+from vmr.archive._folder import Plan, working_folder
 from vmr.archive._parts import Finished, PartWriter
 from vmr.errors import DataError, InvalidInputError, LogUnavailableError
 from vmr.events import ExperimentEnded, ResourceUploaded, VmAdded
@@ -117,6 +117,20 @@ async def test_the_wrong_run_or_file_is_one_clear_line(recorded: AsyncLog, archi
     with pytest.raises(InvalidInputError, match="there is no folder"):
         await create_archive(recorded, None, tmp_path / "no" / "x.zip")
     assert [path.name for path in await asyncio.to_thread(lambda: list(tmp_path.iterdir()))] == ["run.zip"]
+
+
+async def test_what_others_keep_beside_it_is_left_alone(recorded: AsyncLog, tmp_path: Path) -> None:
+    """A folder of the name of the working folder, and a call that is at work there."""
+    folder = tmp_path / "x.zip.part"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("…")
+    with pytest.raises(InvalidInputError, match=r"x.zip.part is there already, and holds no beginning of an archive"):
+        await create_archive(recorded, None, tmp_path / "x.zip")
+    assert (folder / "thesis.tex").exists()
+    with working_folder(tmp_path / "y.zip", _plan(recorded.db)):
+        with pytest.raises(InvalidInputError, match="another vmr writes this archive now"):
+            await create_archive(recorded, None, tmp_path / "y.zip", part_events=50, part_bytes=10**9)
+        assert (tmp_path / "y.zip.part" / "plan.json").exists()
 
 
 async def test_a_run_that_goes_on_is_archived_up_to_now(recorded: AsyncLog, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def check_target(path: Path) -> None:
 def working_folder(path: Path, plan: Plan) -> Iterator[Path]:
     """Yield the folder of the work on ``path``, for this process alone; remove it where a failure makes it useless."""
     folder = path.with_name(f"{path.name}.part")
+    _check_ours(folder)
     try:
         folder.mkdir(exist_ok=True)
         with _locked(folder):
@@ -52,6 +53,16 @@ def working_folder(path: Path, plan: Plan) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InvalidInputError(f"{path}: cannot be written: {reason}") from error
+
+
+def _check_ours(folder: Path) -> None:
+    """Raise `InvalidInputError` for a folder that no call has made: it is not to be removed at the end."""
+    if (
+        folder.is_dir()
+        and not (folder / "plan.json").exists()
+        and {found.name for found in folder.iterdir()} - {"lock"}
+    ):
+        raise InvalidInputError(f"{folder} is there already, and holds no beginning of an archive: give another name")
 
 
 @contextlib.contextmanager
