@@ -16,7 +16,7 @@ from tests.readmodel.conftest import serving
 from vmr import query_service
 from vmr.archive import _truncate as truncating
 from vmr.archive import create_archive, truncate_log
-from vmr.errors import DamagedArchiveError, InvalidInputError, LogUnavailableError
+from vmr.errors import DamagedArchiveError, DataError, InvalidInputError, LogUnavailableError
 from vmr.events import VmAdded
 from vmr.log import AsyncLog
 from vmr.log import _stream as streams
@@ -59,6 +59,8 @@ async def test_read_models_go_on(two_runs: AsyncLog, tmp_path: Path) -> None:
     last = await two_runs.publish(VmAdded(server_uuid="x", server_name="x"))
     kept = await two_runs.query("runs", after=last)
     assert [(run["run"], run["name"]) for run in kept.records()] == [(1, "small"), (2, "second")]
+    with pytest.raises(DataError, match=r"the log begins with event \d+: run 1, which begins with 1, was removed"):
+        await create_archive(two_runs, "1", tmp_path / "again.zip")
     projector = await open_projector(two_runs, tmp_path / "fresh.duckdb")
     try:
         async for batch in two_runs.read():

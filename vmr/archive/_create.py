@@ -69,6 +69,12 @@ async def create_archive(
         raise InvalidInputError(
             f"run {run.run} has the events {run.first_seq} to {run.last_seq}: {last} is none of them"
         )
+    begins, _ = await log.beginning()
+    if run.first_seq < begins:
+        raise DataError(
+            f"the log begins with event {begins:,}: run {run.run}, which begins with {run.first_seq:,}, was removed from it "
+            "(`vmr log truncate`) and is in an archive"
+        )
     plan = Plan(FORMAT, log.db, run.run, run.first_seq, part_events, part_bytes)
     with working_folder(path, plan) as folder:
         work = _Work(log, run, last, folder, plan, tell or _silent, say or _mute)
