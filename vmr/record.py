@@ -88,7 +88,8 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
         connection.execute("SELECT run FROM current_run").fetchall()
     except duckdb.Error as error:
         connection.close()
-        raise DataError(f"{path} is no record of vmr that can be read: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path} is no record of vmr that can be read: {reason}") from error
     return connection
 
 

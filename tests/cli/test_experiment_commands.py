@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.operating import Terminal
 from vmr.cli.experiment import told_time
-from vmr.events import ExperimentEnded
+from vmr.events import ExperimentEnded, ExperimentSealed, SealedEvents
 from vmr.log import AsyncLog
 
 
@@ -43,7 +43,7 @@ async def test_time_follows_the_log(log: AsyncLog, terminal: Terminal) -> None:
 
 
 async def test_end_is_on_the_record_once(log: AsyncLog, terminal: Terminal) -> None:
-    """There must be an experiment, which has not ended."""
+    """There must be an experiment, which has not ended; its record is sealed, because no `vmr run` does it."""
     early = await terminal.type("end")
     assert (early.code, "no experiment has been launched" in early.err) == (2, True)
     await log.launch("test")
@@ -51,4 +51,7 @@ async def test_end_is_on_the_record_once(log: AsyncLog, terminal: Terminal) -> N
     late = await terminal.type("end")
     assert (late.code, "has ended already" in late.err) == (2, True)
     found = [each.event.body async for batch in log.read() for each in batch]
-    assert found[1:] == [ExperimentEnded(reason="seen enough")]
+    assert found[1] == ExperimentEnded(reason="seen enough")
+    (sealed,) = found[2:]
+    assert isinstance(sealed, ExperimentSealed)
+    assert sealed.events == SealedEvents(1, 2)

@@ -91,7 +91,7 @@ async def test_leaving_early_closes_everything(saved: Saved, asked: AsyncLog) ->
         await task
     await asyncio.to_thread(len, "")
     assert threading.active_count() <= before + 2  # asyncio's own pool
-    assert list(cache_folder().glob("*/*.duckdb"))
+    assert list(cache_folder().glob("*/events/*.parquet"))
 
 
 def test_the_order_is_that_of_the_log(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import msgspec
 import pytest
 
@@ -124,6 +125,19 @@ def test_a_terminal_shows_a_picture_that_obeys_keys(saved: Saved) -> None:
     assert os.waitpid(process, 0)[1] == 0
     os.close(terminal)
     assert b"\x1b[?25h" in shown  # the cursor is back
+
+
+def test_files_of_other_programs_are_named(tmp_path: Path, run: Run) -> None:
+    """A database that is none of vmr's, and a file of text: one line each, and no server is started for it."""
+    duckdb.connect(str(tmp_path / "odd.duckdb")).close()
+    (tmp_path / "odd.zip").write_text("hello")
+    for name in ("odd.duckdb", "odd.zip"):
+        file = str(tmp_path / name)
+        for words in (("sql", "SELECT 1", "--source", file), ("open", file), ("replay", file), ("rerun", file)):
+            wrong = run(*words)
+            assert wrong.returncode in {1, 2}, words
+            assert wrong.stderr.count("\n") == 1, wrong.stderr
+            assert name in wrong.stderr
 
 
 def test_speeds_and_prefixes() -> None:

@@ -57,7 +57,6 @@ def end(
 ) -> None:
     """Call it the end: nothing more of any schedule begins. `vmr run` ends with it and stops its guests."""
     run(_end(settings_of(context), reason))
-    typer.echo("The experiment is called ended: nothing more of any schedule begins.")
 
 
 async def _end(settings: Settings, reason: str) -> None:
@@ -70,6 +69,7 @@ async def _end(settings: Settings, reason: str) -> None:
         if experiment.ended:
             raise InvalidInputError("the experiment has ended already: `vmr run FILE` begins another")
         await log.publish(ExperimentEnded(reason=reason or "called by an operator"))
+        typer.echo("The experiment is called ended: nothing more of any schedule begins.")
         begin = await find_run(log)
         if not is_driven(settings, begin):  # else that `vmr run` seals it, when its guests are quiet
             from vmr.replay.seal import try_to_seal  # noqa: PLC0415 - DuckDB takes long to load

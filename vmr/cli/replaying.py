@@ -19,6 +19,7 @@ from vmr.replay.player import Audience, Player
 from vmr.replay.publishing import Publisher, check_prefix
 from vmr.replay.selection import Wanted
 from vmr.replay.source import Source, open_source, open_table
+from vmr.replay.table import needs_record
 from vmr.replay.verify import Verdict, verify
 from vmr.settings import Settings
 
@@ -41,7 +42,9 @@ async def play(
         if prefix is not None:
             check_prefix(prefix)
         with opening(name or "run") as tell:
-            source = await stack.enter_async_context(open_source(name, settings, tell=tell))
+            source = await stack.enter_async_context(
+                open_source(name, settings, folded=needs_record(*moments), tell=tell)
+            )
         first, last = await source.bounds(Wanted(since=moments[0], until=moments[1]))
         if first > last:
             raise InvalidInputError("there is no event between these moments")

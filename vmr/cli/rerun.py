@@ -98,9 +98,12 @@ async def _write(settings: Settings, source: str | None, output: Path | None) ->
 async def _rerun(
     settings: Settings, source: str | None, guests: GuestKind | None, *, controls: bool, new: bool, keep_guests: bool
 ) -> Finished:
+    from vmr.record import as_file  # noqa: PLC0415 - as above
     from vmr.replay.again import kept, name_of  # noqa: PLC0415 - as above
 
-    await run_command.serve(settings)
+    from_file = as_file(source)[0] is not None
+    if not from_file:
+        await run_command.serve(settings)
     async with kept(source, settings) as recorded:
         folder = settings.database_dir / _FOLDER / name_of(recorded)
         await _prepare(recorded, folder)
@@ -110,6 +113,9 @@ async def _rerun(
         assert launched is not None
         before = launched.guests if launched.guests in _KINDS else "vm"
         kind: GuestKind = guests or before  # type: ignore[assignment]  # one of the kinds
+
+    if from_file:  # not before it is known to be one
+        await run_command.serve(settings)
 
     async def beside(log: AsyncLog, this: Run) -> None:
         from vmr.replay.controls import play, put_objects  # noqa: PLC0415 - as above

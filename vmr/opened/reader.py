@@ -13,6 +13,7 @@ from vmr.offline import OfflineReader
 from vmr.opened.build import Tell
 from vmr.opened.cache import Opened, opened
 from vmr.query import Answer, AsOf
+from vmr.record import connect
 from vmr.replay.events_of import Events, Types
 from vmr.replay.events_of import events_of as _events_of
 
@@ -33,7 +34,9 @@ class Reader(OfflineReader):
         self.path = path
         with contextlib.ExitStack() as stack:
             found: Opened | None = None
-            if not is_read_model(path):
+            if is_read_model(path):
+                connect(path).close()  # which says so when it is another program's
+            else:
                 found = stack.enter_context(opened(path, cache=cache, tell=tell))
             super().__init__(path if found is None else found.record, files=() if found is None else found.files)
             self._opened = stack.pop_all()

@@ -88,7 +88,7 @@ async def kept(source: str | None, settings: Settings) -> AsyncIterator[Kept]:
 
     Raises `InvalidInputError` for a run that was never launched, or has no VMs.
     """
-    async with _objects(source, settings) as objects, open_source(source, settings) as events:
+    async with _objects(source, settings) as objects, open_source(source, settings, folded=False) as events:
         facts = Facts()
         async with aclosing(events.read(Wanted(types=TYPES))) as batches:
             async for batch in batches:

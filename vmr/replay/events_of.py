@@ -11,6 +11,7 @@ from vmr.loop_thread import LoopThread
 from vmr.query import AsOf
 from vmr.replay.selection import Types, Wanted, wanted
 from vmr.replay.source import open_source
+from vmr.replay.table import needs_record
 from vmr.settings import Settings, load_settings
 
 __all__ = ["Events", "Types", "events_of"]
@@ -46,8 +47,9 @@ class Events:
                     yield recorded
 
     async def _batches(self) -> AsyncGenerator[list[Recorded], None]:
+        folded = needs_record(self._wanted.since, self._wanted.until)
         async with (
-            open_source(self._source, self._settings or load_settings()) as source,
+            open_source(self._source, self._settings or load_settings(), folded=folded) as source,
             aclosing(source.read(self._wanted)) as batches,
         ):
             async for batch in batches:

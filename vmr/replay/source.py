@@ -100,10 +100,13 @@ def open_table(
 
 
 @contextlib.asynccontextmanager
-async def open_source(source: str | None, settings: Settings, *, tell: Tell | None = None) -> AsyncIterator[Source]:
+async def open_source(
+    source: str | None, settings: Settings, *, folded: bool = True, tell: Tell | None = None
+) -> AsyncIterator[Source]:
     """Yield the events of the run that ``source`` names: an archive, a read model's file (``FILE#2``: its run 2), or a run of the database.
 
-    A database whose server does not run is read from disk. Raises `InvalidInputError` when there is no such run or file.
+    A database whose server does not run is read from disk. Without ``folded`` an archive is only unpacked, which is enough unless moments
+    are asked for that count from the start. Raises `InvalidInputError` when there is no such run or file.
     """
     if as_file(source)[0] is None:
         async with contextlib.AsyncExitStack() as stack:
@@ -115,7 +118,7 @@ async def open_source(source: str | None, settings: Settings, *, tell: Tell | No
             else:
                 yield await LogSource.find(log, source)
                 return
-    table = open_table(source, settings, tell=tell)
+    table = open_table(source, settings, folded=folded, tell=tell)
     opened_table = await asyncio.to_thread(table.__enter__)
     try:
         yield FileSource(opened_table)

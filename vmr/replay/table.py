@@ -9,13 +9,14 @@ from typing import Any, Final
 import duckdb
 
 from vmr import contract
-from vmr.as_of import sequence_of
-from vmr.errors import DataError, InvalidInputError
+from vmr.as_of import moment_of, sequence_of
+from vmr.errors import DataError, InvalidInputError, QueryError
 from vmr.events import Recorded
 from vmr.log import recorded_of
 from vmr.opened.build import parquet, quoted, relation_of
 from vmr.opened.cache import Opened
 from vmr.projections import Query, bind, load_queries
+from vmr.query import AsOf
 from vmr.record import connect
 from vmr.replay.selection import Vms, Wanted, matching
 
@@ -50,9 +51,24 @@ class TableSource:
             raise DataError(f"{record} has no events")
         self.database = subject.split(".")[1] if subject.count(".") > 1 else ""
 
-    def sequence(self, moment: Any) -> int:
-        """Return the sequence of the last event that was recorded by ``moment`` (see `vmr.as_of`)."""
-        return sequence_of(self._connection, moment)
+    def sequence(self, moment: AsOf) -> int:
+        """Return the sequence of the last event that was recorded by ``moment`` (see `vmr.as_of`).
+
+        A moment that counts from the start needs the read model (see `needs_record`), any other only the events.
+        """
+        if needs_record(moment):
+            return sequence_of(self._connection, moment)
+        number = begin_at(moment)
+        if number is None:
+            assert not isinstance(moment, int)
+            before = 1000 * (moment_of(moment, None) + 1)
+            rows = self._connection.execute(
+                "SELECT coalesce(max(seq), 0) FROM memory.main.recorded WHERE stored_ns < $before", {"before": before}
+            ).fetchall()
+            number = int(rows[0][0])
+        if not 0 <= number <= self.last:
+            raise QueryError(f"as of {moment}: the record goes from sequence 0, before everything, to {self.last}")
+        return number
 
     def read(self, wanted: Wanted) -> Generator[list[Recorded], None, None]:
         """Yield the events that are wanted, in order, in batches."""
@@ -103,6 +119,11 @@ class TableSource:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+def needs_record(*moments: AsOf | None) -> bool:
+    """Return whether one of ``moments`` counts from the start of the run, which the read model knows."""
+    return any(isinstance(moment, str) and moment.strip().startswith("start") for moment in moments)
 
 
 def begin_at(moment: Any) -> int | None:
