@@ -287,12 +287,17 @@ def test_parts_end_at_their_limits_of_events_and_bytes(tmp_path: Path) -> None:
 async def test_the_documented_check_of_strangers_works(archive: Path, tmp_path: Path) -> None:
     """The Python program in the documentation of the format agrees, with nothing of vmr."""
     text = (Path(__file__).parents[2] / "docs/archive-format.md").read_text(encoding="utf-8")
-    program = text.partition("```python\n")[2].partition("```")[0]
+    program = text.partition("## Verified with Python alone")[2].partition("```python\n")[2].partition("```")[0]
     (tmp_path / "check.py").write_text(program)
     done = await asyncio.to_thread(_run, [sys.executable, "-I", "check.py", str(archive)], tmp_path)
     with open_archive(archive) as opened:
         assert done == f"whole: {opened.manifest.events} events {opened.manifest.chain}\n"
     shutil.rmtree(tmp_path / "extracted")
+    ours = text.partition("## From Python")[2].partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "ours.py").write_text(ours.replace("monday.zip", "run.zip"))
+    printed = await asyncio.to_thread(_run, [sys.executable, "ours.py"], tmp_path)
+    assert "run.zip is whole" in printed
+    assert "ExperimentEnded(reason='finished')" in printed
     sql = text.partition("```sql\n")[2].partition("```")[0].replace("monday/", f"{tmp_path}/monday/")
     with zipfile.ZipFile(archive) as plain:
         plain.extractall(tmp_path / "monday")

@@ -73,12 +73,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.path}: the first bad event is {self.first_bad:,}: {self.problem}; {before}{also}"
 
 
-def verify_archive(path: Path, *, tell: Tell | None = None, reader: PartReader | None = None) -> Verdict:
+def verify_archive(path: Path | str, *, tell: Tell | None = None, reader: PartReader | None = None) -> Verdict:
     """Look at every byte of the archive at ``path`` and say whether it is whole.
 
     ``reader`` is used where given, else processes are started. Raises `NotAnArchiveError` and `NewerArchiveError`, and `DataError` where
     the file cannot be read.
     """
+    path = Path(path)
     with _Readers(reader) as readers:
         try:
             with open_container(path) as container:
