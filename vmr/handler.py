@@ -67,6 +67,7 @@ class Handler:
         self._clock = clock or SystemClock()
         self.identity = f"{host}/{new_id()}"
         self._roster = Roster(log.db, host)
+        self._started = entity_subject(log.db, "experiment", None, "started")
         self._resources = Resources(log, folder / "objects")
         self._around = Surroundings(
             log=log,
@@ -86,6 +87,7 @@ class Handler:
         self._position = 0
         self._caught_up = False
         self._reported: ExperimentLaunched | None = None
+        self._last_started = 0
         self._group: asyncio.TaskGroup
 
     async def run(self) -> None:
@@ -106,6 +108,8 @@ class Handler:
         async for recorded in self._history([entity_subject(self._log.db, "experiment", None, "cleared")], 1, last):
             if is_full_clear(recorded):
                 self._first = recorded.sequence
+        async for recorded in self._history([self._started], 1, last):
+            self._last_started = recorded.sequence
         await self._learn_attachments(every_vm(self._log.db, HandlerAttached))
         if self._first <= last:
             for recorded in await read_merged(self._log, everywhere_filters(self._log.db), self._first, last):
@@ -132,6 +136,8 @@ class Handler:
     def _everywhere(self, recorded: Recorded) -> None:
         if is_full_clear(recorded):
             self._first = recorded.sequence
+        if recorded.subject == self._started:
+            self._last_started = recorded.sequence
         vm = self._roster.apply_everywhere(recorded)
         if vm is not None:
             self._newcomers[vm.uuid] = vm
@@ -240,14 +246,10 @@ class Handler:
         ):
             return
         self._reported = launched
-        subject = entity_subject(self._log.db, "experiment", None, "started")
-        last = 0
-        async for recorded in self._history([subject], 1, await self._log.last_sequence()):
-            last = recorded.sequence
         start = start_after(self._clock.now(), launched.start_buffer)
         try:
-            if last <= experiment.cleared:
-                await self._log.publish_expecting(ExperimentStarted(start_time=start), last)
+            if self._last_started <= experiment.cleared:
+                await self._log.publish_expecting(ExperimentStarted(start_time=start), self._last_started)
                 logger.info("every VM is ready", start=start.isoformat())
         except ConflictError:
             logger.info("another handler reported the start first")
