@@ -13,6 +13,7 @@ import pytest
 
 from tests.archive.damaging import Golden, Outcome, flipped
 from vmr.archive import Verdict, verify_archive
+from vmr.archive._bytes import SEAL_SIZE
 from vmr.archive._reader_process import PartReader
 from vmr.errors import DataError
 
@@ -70,6 +71,21 @@ def test_ten_thousand_flips_and_cuts_are_all_noticed_and_named(golden: Golden, m
 
     with ThreadPoolExecutor(2) as pool:
         assert [one for found in pool.map(work, range(2)) for one in found] == []
+
+
+def test_every_bit_of_what_leads_to_the_members(golden: Golden, memory_folder: Path) -> None:
+    """The headers of a part and of the manifest's checksum, and the end of the ZIP's directory."""
+    sum_header = golden.data.index(b"manifest.sha256") - 30
+    part_header = golden.manifest.parts[0].offset - 30 - len(golden.manifest.parts[0].name)
+    end = len(golden.data) - SEAL_SIZE - 22
+    file = memory_folder / "x.zip"
+    with PartReader() as reader:
+        wrong = [
+            golden.judge_flip(bit // 8, outcome_of(file, flipped(golden.data, bit), reader))
+            for begin, length in ((part_header, 30), (sum_header, 30), (end, 22))
+            for bit in range(begin * 8, (begin + length) * 8)
+        ]
+    assert [one for one in wrong if one] == []
 
 
 def test_the_event_that_differs_is_named(golden: Golden, memory_folder: Path) -> None:

@@ -38,6 +38,7 @@ def walk(file: BinaryIO) -> dict[str, Place]:
             offset = _next_header(file, offset + 1)
             continue
         name, place = found
+        place = Place(min(place.offset, size), place.size)
         members.setdefault(name, Place(place.offset, min(place.size, size - place.offset)))
         offset = place.offset + place.size
         if offset < size and not _begins_record(file, offset):
