@@ -81,9 +81,16 @@ class TableSource:
         }
         query = _query("selected_events")
         with self._connection.cursor() as cursor:
+            size = _WINDOW
+            if wanted.types is not None or vms is not None:
+                bounds = bind(_query("selected_bounds"), params | {"first": first, "last": last})
+                ((found, end, count),) = cursor.execute(_query("selected_bounds").sql, bounds).fetchall()
+                if not count:
+                    return
+                first, last, size = found, end, _WINDOW if count > _WINDOW else end - found + 1
             # Piece by piece, each in order: DuckDB gives the rows of a long result as its threads come along.
-            for begin in range(first, last + 1, _WINDOW):
-                window = {"first": begin, "last": min(last, begin + _WINDOW - 1)}
+            for begin in range(first, last + 1, size):
+                window = {"first": begin, "last": min(last, begin + size - 1)}
                 result = cursor.execute(query.sql, bind(query, params | window))
                 while rows := result.fetchmany(_ROWS):
                     yield [recorded_of(*row) for row in rows]

@@ -26,7 +26,7 @@ from vmr.replay.hashes import hashes_of
 from vmr.replay.selection import Wanted
 from vmr.replay.table import TableSource
 
-_MEMORY: Final = "350MB"
+_MEMORY: Final = "450MB"
 _SEALED: Final = "experiment.sealed"
 
 Tell = Callable[[int, int], None]
@@ -41,7 +41,7 @@ class Way(msgspec.Struct, frozen=True):
 
 
 _PARTS: Final = 7
-_LARGEST: Final = 3_000_000
+_LARGEST: Final = 2_000_000
 
 
 def ways_of(count: int) -> tuple[Way, ...]:
@@ -145,7 +145,9 @@ def _folding(table: TableSource, last: int, way: Way, path: Path) -> Iterator[du
         connection.execute(f"SET memory_limit = '{_MEMORY}'; SET temp_directory = '{quoted(spill)}'")
         projections = load_projections()
         read_model.prepare(connection, projections)
-        changed = {"seq": f"seq - {table.first - 1:d}", "run": "1"}
+        changed = {"run": "1"}
+        if table.first > 1:
+            changed["seq"] = f"seq - {table.first - 1:d}"
         relation = table.attach_to(connection)
         show_events(connection, projections[0], f"(FROM {relation} WHERE seq <= {last:d})", changed=changed)
         yield connection
