@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from tests.readmodel.tables import contents
 from tests.replay.conftest import Saved, fold
 from vmr import query_service
 from vmr.archive import create_archive
+from vmr.cli import main
 from vmr.errors import DataError, InvalidInputError, QueryError
 from vmr.log import AsyncLog
 from vmr.opened import opened
@@ -167,30 +169,31 @@ def test_a_run_of_an_archive_is_a_run_of_the_record(archive: Path, tmp_path: Pat
         assert connection.execute("SELECT name FROM current_run").fetchall() == [("small",)]
 
 
-def vmr_command(*words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end, with no server anywhere."""
-    return subprocess.run(
-        [sys.executable, "-m", "vmr", *words], input=stdin, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-def test_the_commands_ask_an_archive(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_ask_an_archive(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`vmr open`, and `--source` of `vmr sql`, `vmr ask` and `vmr vm list`, now and as of a moment; mistakes are one line."""
-    monkeypatch.setenv("VMR_HOME", str(tmp_path / "home"))
+
+    def vmr_command(*words: str, stdin: str = "", code: int = 0) -> tuple[str, str]:
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        assert main(["--home", str(tmp_path / "home"), *words]) == code
+        said = capsys.readouterr()
+        return said.out, said.err
+
     source = ("--source", str(archive))
-    counted = vmr_command("sql", "SELECT count(*) AS n FROM vms", "--json", *source)
-    assert json.loads(counted.stdout) == {"n": 40}, counted.stderr
-    assert counted.stderr == ""
-    before = vmr_command("sql", "SELECT count(*) AS n FROM vms", "--json", "--as-of", "2", *source)
-    assert json.loads(before.stdout) == {"n": 0}
-    named = vmr_command("ask", "slowest_entries", "--limit", "1", "--csv", *source)
-    assert "0.25" in named.stdout, named.stderr
-    listed = vmr_command("vm", "list", "name", "state", "--csv", *source)
-    assert "web-7,configured" in listed.stdout.replace('"', ""), listed.stderr
-    shell = vmr_command("open", str(archive), "--csv", stdin="SELECT count(*) AS n FROM attempts;\n")
-    assert "40" in shell.stdout, shell.stderr
+    counted, noted = vmr_command("sql", "SELECT count(*) AS n FROM vms", "--json", *source)
+    assert json.loads(counted) == {"n": 40}
+    assert noted == ""
+    before, _ = vmr_command("sql", "SELECT count(*) AS n FROM vms", "--json", "--as-of", "2", *source)
+    assert json.loads(before) == {"n": 0}
+    named, _ = vmr_command("ask", "slowest_entries", "--limit", "1", "--csv", *source)
+    assert "0.25" in named
+    listed, _ = vmr_command("vm", "list", "name", "state", "--csv", *source)
+    assert "web-7,configured" in listed
+    shell, _ = vmr_command("open", str(archive), "--csv", stdin="SELECT count(*) AS n FROM attempts;\n")
+    assert "40" in shell
     for words in (("open", "none.zip"), ("sql", "SELECT 1", "--source", "none.zip")):
-        wrong = vmr_command(*words)
-        assert wrong.returncode == 2
-        assert wrong.stderr.count("\n") == 1
-        assert "none.zip" in wrong.stderr
+        _, wrong = vmr_command(*words, code=2)
+        assert wrong.count("\n") == 1
+        assert "none.zip" in wrong

@@ -7,11 +7,11 @@ import json
 import os
 import pty
 import select
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import msgspec
@@ -20,6 +20,7 @@ import pytest
 import vmr
 from tests.replay.conftest import Saved
 from tests.replay.test_verify import sealed_archive
+from vmr.cli import main
 from vmr.cli.keys import decode
 from vmr.cli.replay import parse_speed
 from vmr.errors import InvalidInputError
@@ -27,17 +28,27 @@ from vmr.events import encode
 from vmr.log import AsyncLog
 from vmr.replay.publishing import SEQUENCE_HEADER, STORED_HEADER, TIME_HEADER, check_prefix
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+
+class Said(NamedTuple):
+    """What a command said, and its exit code."""
+
+    stdout: str
+    stderr: str
+    returncode: int
+
+
+Run = Callable[..., Said]
 
 
 @pytest.fixture
-def run(saved: Saved) -> Run:
-    """Return ``vmr`` as a function from words to what it did, for the database of the run."""
+def run(saved: Saved, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return ``vmr`` as a function from words to what it said, for the database of the run."""
 
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
-        home = ["--home", str(saved.settings.home), "--db", saved.settings.db]
-        command = [sys.executable, "-m", "vmr", *home, *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    def call(*words: str) -> Said:
+        capsys.readouterr()
+        code = main(["--home", str(saved.settings.home), "--db", saved.settings.db, *words])
+        printed = capsys.readouterr()
+        return Said(printed.out, printed.err, code)
 
     return call
 
