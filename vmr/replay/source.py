@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from vmr.errors import DataError, ServerNotFoundError
+from vmr.errors import ServerNotFoundError
 from vmr.events import Recorded
 from vmr.log import connect_async
 from vmr.opened.build import Tell
@@ -18,7 +18,6 @@ from vmr.record import as_file, is_archive, open_run
 from vmr.replay.live import LogSource
 from vmr.replay.selection import Wanted
 from vmr.replay.table import TableSource
-from vmr.schedule import ObjectRef
 from vmr.settings import Settings
 
 
@@ -124,17 +123,3 @@ async def open_source(
         yield FileSource(opened_table)
     finally:
         await asyncio.to_thread(table.__exit__, None, None, None)
-
-
-async def object_of(source: str | None, settings: Settings, ref: ObjectRef) -> bytes:
-    """Return the content of an object that an event of ``source`` refers to; raise `DataError` where it is not kept."""
-    file, _ = as_file(source)
-    if file is None:
-        async with connect_async(settings=settings, create=False) as log:
-            return await log.get_object(ref)
-    if not is_archive(file):
-        raise DataError(f"{file} is the file of a read model, which has no objects: give an archive")
-    from vmr.archive import open_archive  # noqa: PLC0415 - it opens read models in turn
-
-    with open_archive(file) as archive:
-        return archive.object(ref)
