@@ -107,6 +107,7 @@ def _kind(info: msgspec.inspect.Type) -> Kind | None:
 
 
 _FIELDS: Final = {name: fields_of(body) for name, body in BODY_TYPES.items()}
+_NAMES: Final[dict[type, str]] = {body: name for name, body in BODY_TYPES.items()}
 KINDS: Final[dict[str, Kind]] = COMMON | {field.column: field.kind for fields in _FIELDS.values() for field in fields}
 """Every column of the table ``events``, and what it holds."""
 
@@ -118,11 +119,11 @@ def begins_run(record: Recorded) -> bool:
     return record.sequence == 1 or clears
 
 
-def columns_of(batch: Sequence[Recorded], run: int) -> dict[str, list[Any]]:
+def columns_of(batch: Sequence[Recorded], run: int, *, few: bool = True) -> dict[str, list[Any]]:
     """Return the columns of ``batch``, which follows events of run number ``run``, for `insert`.
 
     Times are microseconds since the epoch. ``fields`` is the JSON object that the bodies' fields are in, where it is not ``body``;
-    a few events come with the fields' own columns instead: then that is quicker.
+    a few events come with the fields' own columns instead, which is quicker then, unless ``few`` is False.
     """
     events = [record.event for record in batch]
     bodies = [_body(record) for record in batch]
@@ -133,13 +134,13 @@ def columns_of(batch: Sequence[Recorded], run: int) -> dict[str, list[Any]]:
         "stored": [record.stored // 1000 for record in batch],
         "id": [event.id for event in events],
         "producer": [event.producer for event in events],
-        "type": [event.type for event in events],
+        "type": [_NAMES.get(type(event.body)) or event.type for event in events],
         "version": [event.version if -_INT64 <= event.version < _INT64 else None for event in events],
         "known": [not isinstance(event.body, Unknown) for event in events],
         "subject": [record.subject for record in batch],
         "body": [body for body, _ in bodies],
     }
-    if len(batch) > _FEW:
+    if len(batch) > _FEW or not few:
         return columns | {"fields": [fields for _, fields in bodies]}
     names = {field.column for event in events for field in _FIELDS.get(event.type, ())}
     return columns | {name: [_value(record, name) for record in batch] for name in sorted(names)}
@@ -158,6 +159,8 @@ def _value(record: Recorded, column: str) -> Any:
 
 
 def _runs(batch: Sequence[Recorded], run: int) -> list[int]:
+    if not any(type(record.event.body) is ExperimentCleared or record.sequence == 1 for record in batch):
+        return [run] * len(batch)
     runs = []
     for record in batch:
         run += begins_run(record)
@@ -200,8 +203,8 @@ def insert(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, Sequence
     """Insert ``columns`` (of `columns_of`) as rows of ``events``."""
     if "fields" in columns:
         # A batch that fails leaves its name behind, for the next batch to replace.
-        connection.register("incoming", {name: _array(name, values) for name, values in columns.items()})
-        connection.execute(_insertion(frozenset(columns["type"]))).fetchall()
+        connection.register("incoming", arrays_of(columns))
+        connection.execute(f"INSERT INTO events BY NAME {selection(frozenset(columns['type']))}").fetchall()
         connection.unregister("incoming")
         return
     row = ", ".join("make_timestamptz(?::BIGINT)" if KINDS[name] == "time" else "?" for name in columns)
@@ -210,20 +213,29 @@ def insert(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, Sequence
     connection.execute(f"INSERT INTO events ({', '.join(columns)}) VALUES {values}", given).fetchall()  # noqa: S608 - names
 
 
+def arrays_of(columns: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return ``columns`` (of `columns_of`, with ``fields``) as what DuckDB reads quickly, to be registered as ``incoming``."""
+    return {name: _array(name, values) for name, values in columns.items()}
+
+
 @cache
-def _insertion(types: frozenset[str]) -> str:
-    """Return the statement that inserts events of these types from the columns ``incoming``."""
+def selection(types: frozenset[str], *others: str) -> str:
+    """Return the SELECT of the columns of ``events``, for events of these types, from ``incoming``; ``others`` are columns to keep.
+
+    Columns that no event of these types fills are left out.
+    """
     fields = {field.column: field for name in types for field in _FIELDS.get(name, ())}
     keys = {field.attribute: _DUCKDB[field.kind] for field in fields.values()}
     # A name that means another thing in another event is read as text, and cast where it is meant.
     keys |= {
         key: "VARCHAR" for key in keys if len({field.kind for field in fields.values() if field.attribute == key}) > 1
     }
-    chosen = [_common(name) for name in COMMON] + [_field(field) for field in fields.values()]
+    chosen = [f"{_common(name)} AS {name}" for name in COMMON]
+    chosen += [f"{_field(field)} AS {name}" for name, field in fields.items()]
     # DuckDB wants at least one key.
     shape = msgspec.json.encode(keys or {"type": "VARCHAR"}).decode()
     return (
-        f"INSERT INTO events ({', '.join([*COMMON, *fields])}) SELECT {', '.join(chosen)} "  # noqa: S608 - names
+        f"SELECT {', '.join([*chosen, *others])} "  # noqa: S608 - names
         f"FROM (SELECT *, json_transform(coalesce(fields, body), '{shape}') AS f FROM incoming)"
     )
 

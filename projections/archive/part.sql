@@ -1,3 +1,3 @@
 -- The rows of one Parquet file of an archive: the columns of `events` but for the body, which is in the message, and the message itself.
-SELECT events.* EXCLUDE (body), exact.stored_ns, exact.payload, exact.chain
-FROM events POSITIONAL JOIN exact
+-- `events` is empty, and names the columns that no event of this file fills; `said` is what the messages say.
+SELECT * EXCLUDE (body) FROM (SELECT * FROM events UNION ALL BY NAME SELECT * FROM said)

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ from vmr.archive._manifest import FORMAT, Part, part_name
 from vmr.archive._messages import connect, queries
 from vmr.archive._refs import Refs
 from vmr.errors import DataError
-from vmr.event_columns import columns_of, insert
+from vmr.event_columns import arrays_of, columns_of, selection
 from vmr.log._events import to_recorded
 from vmr.log._feed import Raw
 from vmr.projections import load_projections
@@ -66,19 +66,15 @@ class PartWriter:
         self._limit = events
         self._limit_bytes = size
         self._connection = connect()
+        # Nothing is ever in it: it says which columns there are, and of which types.
+        self._connection.execute(load_projections()[0].table)
         self._begin()
 
     def _begin(self) -> None:
         self._first, self._before = self.next, self.head
         self._size = 0
-        self._counts: Counter[str] = Counter()
-        self._refs = Refs()
-        self._ended = False
-        # A database for each part: what the events' own SQL makes in it need not be known here.
-        self._connection.close()
-        self._connection = connect()
-        table = load_projections()[0].table
-        self._connection.execute(f"{table}\n{queries()['exact'].sql}")
+        self._messages: list[Raw] = []
+        self._checks: list[int] = []
 
     def close(self) -> None:
         """Forget what is not in a file."""
@@ -89,7 +85,7 @@ class PartWriter:
         start = 0
         while start < len(batch):
             stop = self._take(batch, start)
-            self._insert(batch[start:stop])
+            self._chain(batch[start:stop])
             start = stop
             if self.next - self._first >= self._limit or self._size >= self._limit_bytes:
                 yield self.finish()
@@ -103,36 +99,24 @@ class PartWriter:
                 return place + 1
         return min(start + room, len(batch))
 
-    def _insert(self, batch: Sequence[Raw]) -> None:
-        checks = []
+    def _chain(self, batch: Sequence[Raw]) -> None:
         for raw in batch:
             if raw.sequence != self.next:
                 raise DataError(f"the log has no event {self.next}: event {raw.sequence} came instead")
             self.next += 1
             self.head = link(self.head, raw.sequence, raw.stored, raw.subject, raw.data)
-            checks.append(check_value(self.head))
-        recorded = [to_recorded(raw) for raw in batch]
-        columns = columns_of(recorded, self._run)
-        columns["run"] = [self._run] * len(batch)
-        insert(self._connection, columns)
-        self._insert_exact(batch, checks)
-        self._counts.update(columns["type"])
-        self._ended = self._ended or "experiment.ended" in columns["type"]
-        self._refs.add(recorded)
+            self._checks.append(check_value(self.head))
+        self._messages += batch
 
-    def _insert_exact(self, batch: Sequence[Raw], checks: Sequence[int]) -> None:
-        payload = np.empty(len(batch), dtype=object)
-        payload[:] = [raw.data for raw in batch]
-        incoming = {
-            "stored_ns": np.array([raw.stored for raw in batch], dtype=np.int64),
+    def _exact(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the columns that say what the messages were, byte for byte."""
+        payload = np.empty(len(self._messages), dtype=object)
+        payload[:] = [raw.data for raw in self._messages]
+        return {
+            "stored_ns": np.array([raw.stored for raw in self._messages], dtype=np.int64),
             "payload": payload,
-            "chain": np.array(checks, dtype=np.uint32),
+            "chain": np.array(self._checks, dtype=np.uint32),
         }
-        self._connection.register("incoming_exact", incoming)
-        self._connection.execute(
-            "INSERT INTO exact SELECT stored_ns, payload::BLOB, chain FROM incoming_exact"
-        ).fetchall()
-        self._connection.unregister("incoming_exact")
 
     def finish(self) -> Finished:
         """Write what there is to a file, which appears as a whole, and begin the next part."""
@@ -142,8 +126,17 @@ class PartWriter:
         before, after = self._before.hex(), self.head.hex()
         says = {"vmr_format": FORMAT, "first": self._first, "last": self.next - 1, "before": before, "after": after}
         metadata = ", ".join(f"{key}: '{value}'" for key, value in says.items())
+        recorded = [to_recorded(raw) for raw in self._messages]
+        columns = columns_of(recorded, self._run, few=False)
+        columns["run"] = [self._run] * len(recorded)
+        types = Counter(columns["type"])
+        self._connection.register("incoming", arrays_of(columns) | self._exact())
+        said = selection(frozenset(types), "stored_ns", "payload::BLOB AS payload", "chain")
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROWS}, KV_METADATA {{{metadata}}}"
-        self._connection.execute(f"COPY ({queries()['part'].sql}) TO {_quoted(unfinished)} ({options})").fetchall()
+        self._connection.execute(
+            f"COPY (WITH said AS ({said}) {queries()['part'].sql}) TO {_quoted(unfinished)} ({options})"
+        ).fetchall()
+        self._connection.unregister("incoming")
         with unfinished.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
@@ -157,7 +150,9 @@ class PartWriter:
             before=before,
             after=after,
         )
-        finished = Finished(part=part, counts=dict(self._counts), refs=self._refs, ended=self._ended)
+        refs = Refs()
+        refs.add(recorded)
+        finished = Finished(part=part, counts=dict(types), refs=refs, ended="experiment.ended" in types)
         self._begin()
         return finished
 
