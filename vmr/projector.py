@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -160,15 +159,6 @@ def collect_garbage_seldom() -> None:
     For the main function of a process that projects; it makes reading and folding a fifth faster.
     """
     gc.set_threshold(100_000, 50, 100)
-
-
-def step_back(nice: int) -> None:
-    """Let the programs that record and drive have the processor first: this process only reads what they say.
-
-    For the main function of a process that projects or answers, with the steps by which it is nicer than them. Its answers still
-    come at once while there is processor time to spare.
-    """
-    os.nice(nice)
 
 
 async def open_projector(log: AsyncLog, path: Path) -> Projector:

@@ -19,7 +19,7 @@ from vmr.endpoints import Endpoints, NotYetError, Parts
 from vmr.errors import QueryError
 from vmr.log import AsyncLog
 from vmr.projections import bind, load_queries
-from vmr.projector import collect_garbage_seldom, open_projector, run_projector, step_back
+from vmr.projector import collect_garbage_seldom, open_projector, run_projector
 from vmr.query import Answer, Question, encode_answer
 from vmr.settings import Settings
 
@@ -126,7 +126,6 @@ async def wait_for(watch: CursorWatch, question: Question) -> float:
 async def main(settings: Settings) -> None:
     """Keep the read model of ``settings.db`` up to date and answer the named queries, until cancelled."""
     collect_garbage_seldom()
-    step_back(5)
     async with await AsyncLog.connect(settings, producer="projector") as source:
         projector = await open_projector(source, settings.database_dir / READ_MODEL)
         watch = CursorWatch()

@@ -20,7 +20,7 @@ from vmr.endpoints import Endpoints, Parts
 from vmr.log import AsyncLog
 from vmr.past import Past
 from vmr.projections import load_questions
-from vmr.projector import collect_garbage_seldom, open_projector, run_projector, step_back
+from vmr.projector import collect_garbage_seldom, open_projector, run_projector
 from vmr.query import PAST, Answer, Question, encode_answer
 from vmr.query_service import wait_for
 from vmr.settings import Settings
@@ -79,7 +79,6 @@ class SqlService:
 async def main(settings: Settings) -> None:
     """Keep a read model of ``settings.db`` of its own up to date and answer SQL on it, until cancelled."""
     collect_garbage_seldom()
-    step_back(10)
     async with await AsyncLog.connect(settings, producer="sql") as source:
         projector = await open_projector(source, settings.database_dir / READ_MODEL)
         past = Past(projector.reader())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -18,6 +19,9 @@ from vmr.handler import Handler
 from vmr.log import AsyncLog
 from vmr.logging import configure_logging
 from vmr.settings import Settings
+
+
+_NICE: Final = {"projector": 5, "sql": 10}
 
 
 def handler(
@@ -53,6 +57,8 @@ def service(
 
     settings = settings_of(context)
     configure_logging("info")
+    # On a busy machine what records and drives has the processor first; this only reads what that says.
+    os.nice(_NICE[name])
     run(until_told((query_service if name == "projector" else sql_service).main(settings)))
 
 
