@@ -20,7 +20,6 @@ from vmr.log import AsyncLog
 from vmr.logging import configure_logging
 from vmr.settings import Settings
 
-
 _NICE: Final = {"projector": 5, "sql": 10}
 
 
