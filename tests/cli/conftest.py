@@ -20,11 +20,13 @@ PROGRAM = "from vmr.cli import main; raise SystemExit(main())"
 
 
 @pytest.fixture(scope="session")
-def served(server: EmbeddedServer) -> Iterator[Settings]:
+def served(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Return settings for a database whose queries and SQL are answered; its tests share it, one after another."""
     settings = Settings(home=server.folder.parent, db="served")
-    with connect(settings=settings) as log:
-        services = [subprocess.Popen(_arguments(settings, "service", name)) for name in ("projector", "sql")]
+    said = tmp_path_factory.mktemp("served") / "services.log"
+    with connect(settings=settings) as log, said.open("w") as file:
+        commands = [_arguments(settings, "service", name) for name in ("projector", "sql")]
+        services = [subprocess.Popen(command, stderr=file) for command in commands]
         try:
             _until_answered(log, "last_sequence", {})
             _until_answered(log, "sql", {"sql": "SELECT 1"})
@@ -33,7 +35,7 @@ def served(server: EmbeddedServer) -> Iterator[Settings]:
             for service in services:
                 service.terminate()
             codes = [service.wait(20) for service in services]
-    assert codes == [0, 0]
+    assert codes == [0, 0], said.read_text()[-4000:]
 
 
 @pytest.fixture
