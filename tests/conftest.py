@@ -10,10 +10,13 @@ from secrets import token_hex
 import pytest
 import structlog
 
+from tests.served import served, served_log
 from vmr.log import AsyncLog
 from vmr.logging import quiet_by_default
 from vmr.server import EmbeddedServer
 from vmr.settings import Settings
+
+__all__ = ["served", "served_log"]
 
 
 @pytest.fixture(autouse=True)
