@@ -26,6 +26,7 @@ from vmr.events import (
     EntryStarted,
     ExperimentLaunched,
     HandlerAttached,
+    KnownBody,
     Recorded,
     SchedulePublished,
     VmAdded,
@@ -35,6 +36,7 @@ from vmr.events import (
 from vmr.guests import GuestSpec, backend
 from vmr.handler import Handler
 from vmr.log import AsyncLog
+from vmr.roster import every_vm
 from vmr.schedule import Entry, EntryFile, Pause
 from vmr.testing import SimulatedHost, socket_path
 from vmr.vm_state import VmState
@@ -70,11 +72,14 @@ async def _publish(log: AsyncLog, sockets: dict[str, Path], schedules: dict[str,
     await log.publish(ExperimentLaunched(launch_time=datetime.now(UTC), start_buffer=2))
 
 
-async def _until(log: AsyncLog, done: Callable[[Recorded], bool], count: int = 1) -> list[Recorded]:
-    """Return all events of the log up to the one that is the ``count``-th of which ``done`` says so."""
+async def _until(
+    log: AsyncLog, done: Callable[[Recorded], bool], count: int = 1, kinds: Sequence[type[KnownBody]] = ()
+) -> list[Recorded]:
+    """Return all events of the log (of ``kinds``, if any are named) up to the ``count``-th of which ``done`` says so."""
+    filters = [every_vm(log.db, kind) for kind in kinds] or None
     events: list[Recorded] = []
     async with asyncio.timeout(600):
-        async for batch in log.follow():
+        async for batch in log.follow(filters):
             for recorded in batch:
                 events.append(recorded)
                 count -= done(recorded)
@@ -321,7 +326,8 @@ async def _output(guest: Path) -> tuple[float, float]:
     ]
     async with fresh_log() as log, _handler(log):
         await _publish(log, {"one": guest}, {"one": entries})
-        events = await _until(log, _is(EntryFinished), 2)
+        # The output itself is not followed: that would be the work of a projector, on the handler's own thread.
+        events = await _until(log, _is(EntryFinished), 2, (EntryStarted, EntryFinished))
         started = next(each for each in events if _is(EntryStarted, entry="-1/cat")(each))
         ours = _MEGABYTES / ((events[-1].stored - started.stored) / 1e9)
     async with GuestAgent(guest) as agent:
