@@ -7,9 +7,8 @@ them, and the cursor moves. A crash at any moment leaves rows and cursor agreein
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +22,7 @@ from vmr.errors import DataError
 from vmr.event_columns import columns_of, insert
 from vmr.eventlog import Objects, with_entries
 from vmr.events import Recorded
+from vmr.folding import transaction
 from vmr.projections import Fold, Projection, load_projections
 from vmr.schedule import ObjectRef
 from vmr.sql_guard import lock_down
@@ -90,17 +90,11 @@ class Projector:
         columns = columns_of(fresh, self.run)
         last, run = fresh[-1].sequence, columns["run"][-1]
         types = set(columns["type"])
-        self._connection.execute("BEGIN")
-        try:
+        with transaction(self._connection):
             insert(self._connection, columns)
             due = [fold for fold in self._folds if not types.isdisjoint(fold.events)]
             read_model.fold(self._connection, due, self.cursor + 1, last)
             self._connection.execute("UPDATE log_cursor SET seq = ?, run = ?", [last, run]).fetchall()
-            self._connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(duckdb.TransactionException):  # a failed COMMIT has ended the transaction
-                self._connection.execute("ROLLBACK")
-            raise
         self.cursor, self.run = last, run
         return len(fresh)
 
@@ -191,6 +185,16 @@ async def begin_with(projector: Projector, log: AsyncLog) -> Projector:
             )
             projector.begin(first, run)
     return projector
+
+
+async def fold_log(
+    projector: Projector, log: AsyncLog, stop: int | None = None, tell: Callable[[int], None] | None = None
+) -> None:
+    """Fold what ``log`` holds after the projector's cursor, up to the sequence ``stop`` (or now); ``tell`` is told the cursor."""
+    async for batch in log.read(start=projector.cursor + 1, stop=stop):
+        await asyncio.to_thread(projector.apply, [await whole(log, recorded) for recorded in batch])
+        if tell is not None:
+            tell(projector.cursor)
 
 
 def _put_aside(path: Path) -> None:

@@ -17,16 +17,16 @@ import msgspec
 
 from vmr import read_model
 from vmr.errors import DataError, InvalidInputError, ServerNotFoundError
+from vmr.folding import fold_all
 from vmr.log import AsyncLog, connect_async
 from vmr.projections import load_projections
-from vmr.projector import Projector, whole
+from vmr.projector import Projector, fold_log
 from vmr.settings import Settings
 from vmr.sql_service import READ_MODEL
 
 Tell = Callable[[int, int], None]
 """Is told how many events are done, of how many."""
 
-_STEP: Final = 500_000
 _ARCHIVE: Final = b"PK"
 
 
@@ -138,38 +138,31 @@ def _from_file(file: Path, wanted: str | None, part: Path, tell: Tell | None) ->
         connection.execute(f"ATTACH '{_quoted(file)}' AS record (READ_ONLY)")
         connection.execute("INSERT INTO events SELECT * FROM record.events WHERE run = ? ORDER BY seq", [chosen.run])
         connection.execute("DETACH record")
-        _fold(connection, chosen, tell)
+        projections = load_projections()
+        fold_all(connection, projections, chosen.first_seq, chosen.last_seq, tell=_telling(chosen, tell))
     return part
 
 
 def _begin(part: Path, run: Run) -> duckdb.DuckDBPyConnection:
     connection = read_model.open_database(part, threads=2)
     read_model.prepare(connection, load_projections())
-    connection.execute("UPDATE log_cursor SET seq = ?, run = ?", [run.last_seq, run.run])
+    connection.execute("UPDATE log_cursor SET seq = ?, run = ?", [run.first_seq - 1, run.run])
     return connection
 
 
-def _fold(connection: duckdb.DuckDBPyConnection, run: Run, tell: Tell | None) -> None:
-    folds = [fold for projection in load_projections() for fold in projection.folds]
-    for first in range(run.first_seq, run.last_seq + 1, _STEP):
-        last = min(run.last_seq, first + _STEP - 1)
-        read_model.fold(connection, folds, first, last)
-        if tell is not None:
-            tell(last - run.first_seq + 1, run.last_seq - run.first_seq + 1)
+def _telling(run: Run, tell: Tell | None) -> Callable[[int], None] | None:
+    """Return what is told the sequence that has been reached, and tells how many events of the run that is."""
+    if tell is None:
+        return None
+    return lambda reached: tell(reached - run.first_seq + 1, run.last_seq - run.first_seq + 1)
 
 
 async def _from_log(wanted: str | None, settings: Settings, part: Path, tell: Tell | None) -> None:
     async with connect_async(settings=settings, create=False) as log:
         run = await run_of(log, wanted)
-        projector = Projector(part)
-        try:
+        with contextlib.closing(Projector(part)) as projector:
             projector.begin(run.first_seq, run.run)
-            async for batch in log.read(start=run.first_seq, stop=run.last_seq):
-                await asyncio.to_thread(projector.apply, [await whole(log, recorded) for recorded in batch])
-                if tell is not None:
-                    tell(projector.cursor - run.first_seq + 1, run.last_seq - run.first_seq + 1)
-        finally:
-            projector.close()
+            await fold_log(projector, log, run.last_seq, _telling(run, tell))
 
 
 async def run_of(log: AsyncLog, wanted: str | None) -> Run:

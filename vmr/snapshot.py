@@ -6,7 +6,6 @@ when nothing runs, copied from what lies on disk.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import shutil
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import duckdb
 
 from vmr.errors import InvalidInputError, LogUnavailableError
 from vmr.offline import open_offline
-from vmr.projector import Projector, begin_with, whole
+from vmr.projector import Projector, begin_with, fold_log
 
 if TYPE_CHECKING:
     from vmr.log import AsyncLog
@@ -31,8 +30,7 @@ async def from_log(log: AsyncLog, path: Path) -> int:
     with _new(path) as part:
         projector = await begin_with(Projector(part), log)
         try:
-            async for batch in log.read():
-                await asyncio.to_thread(projector.apply, [await whole(log, recorded) for recorded in batch])
+            await fold_log(projector, log)
         finally:
             projector.close()
         last: int = projector.cursor

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from vmr.errors import InvalidInputError
 from vmr.offline import OfflineReader
@@ -67,14 +66,6 @@ class Reader(OfflineReader):
         """Close the file; without a cache, what was made of it is gone."""
         super().close()
         self._opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def is_read_model(path: Path) -> bool:
