@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import duckdb
-
-from vmr.errors import InvalidInputError, LogUnavailableError
+from vmr import new_files
+from vmr.errors import InvalidInputError
 from vmr.offline import open_offline
 from vmr.projector import Projector, begin_with, fold_log
 
@@ -59,22 +58,8 @@ def _new(path: Path) -> Iterator[Path]:
     """Yield where to write what becomes the file ``path`` once it is whole."""
     if path.exists():
         raise InvalidInputError(f"{path} is there already; remove it, or give another name")
-    if not path.parent.is_dir():
-        raise InvalidInputError(f"{path}: there is no folder {path.parent}")
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    _wal(part).unlink(missing_ok=True)
-    try:
+    with new_files.writing(path, force=False) as part:
         yield part
-        part.replace(path)
-    except LogUnavailableError:
-        raise  # it is an OSError, too, and says nothing of the file
-    except (OSError, duckdb.IOException) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise InvalidInputError(f"{path}: cannot be written: {reason}") from error
-    finally:
-        part.unlink(missing_ok=True)
-        _wal(part).unlink(missing_ok=True)
 
 
 def _wal(file: Path) -> Path:

@@ -189,7 +189,7 @@ def test_a_file_is_not_replaced_unasked(small_record: Path, tmp_path: Path) -> N
     """What is there stays until its replacement is whole; nothing half-written is left behind."""
     path = tmp_path / "report.html"
     path.write_text("mine", encoding="utf-8")
-    with pytest.raises(InvalidInputError, match="is there already; give --force"):
+    with pytest.raises(InvalidInputError, match="is there already; give another name, or --force to replace it"):
         write_report(small_record, path)
     with pytest.raises(DataError):
         write_report(tmp_path / "none.duckdb", path, overwrite=True)

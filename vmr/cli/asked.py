@@ -137,7 +137,7 @@ def pick_output(*, as_json: bool, as_csv: bool, parquet: Path | None, arrow: str
     if sum((form is not Format.TABLE, parquet is not None, arrow is not None)) > 1:
         raise InvalidInputError("--json, --csv, --parquet and --arrow are formats: give one")
     if arrow is not None:
-        from vmr.export import check_arrow  # noqa: PLC0415 - DuckDB takes long to load
+        from vmr.answer_files import check_arrow  # noqa: PLC0415 - DuckDB takes long to load
 
         check_arrow(to_terminal=arrow == STDOUT and sys.stdout.isatty())
     return Output(form, parquet, arrow)
@@ -154,13 +154,13 @@ def print_answer(answer: Answer, output: Output) -> None:
 
 
 def _write(answer: Answer, output: Output) -> None:
-    from vmr import export  # noqa: PLC0415 - DuckDB takes long to load
+    from vmr import answer_files  # noqa: PLC0415 - DuckDB takes long to load
 
     if output.arrow == STDOUT:
-        export.write_arrow_stream(answer, sys.stdout.buffer)
+        answer_files.write_arrow_stream(answer, sys.stdout.buffer)
         return
     if output.parquet is not None:
-        export.write_parquet(answer, output.parquet)
+        answer_files.write_parquet(answer, output.parquet)
     elif output.arrow is not None:
-        export.write_arrow(answer, Path(output.arrow))
+        answer_files.write_arrow(answer, Path(output.arrow))
     print_note(f"{len(answer.rows):,} rows in {output.parquet or output.arrow}")

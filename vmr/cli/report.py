@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from vmr import new_files
 from vmr.cli.context import settings_of
 from vmr.cli.output import print_note
 
@@ -40,9 +41,9 @@ def report(
 ) -> None:
     """Write a report of a run: one HTML file with everything in it, to read without vmr, server or network."""
     from vmr.record import open_run  # noqa: PLC0415 - DuckDB takes long to load, and other commands do without
-    from vmr.report import check_target, write_report  # noqa: PLC0415
+    from vmr.report import write_report  # noqa: PLC0415
 
-    check_target(output, overwrite=force)
+    new_files.check(output, force=force)
     with _progress() as tell, open_run(source, settings_of(context), tell=_counted(tell)) as record:
         size = write_report(record, output, overwrite=force, output_bytes=output_bytes, rows=rows, tell=tell)
     print_note(f"the report is in {output} ({size:,} bytes)")

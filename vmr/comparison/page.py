@@ -6,7 +6,6 @@ the page's own policy forbids scripts and anything from elsewhere.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +13,9 @@ from typing import Any, Final
 import jinja2
 import msgspec
 
+from vmr import new_files
 from vmr.comparison.columns import BY_ENTRY, COLUMNS, FACTS, Form, text
 from vmr.comparison.model import Comparison, Row
-from vmr.errors import InvalidInputError
 from vmr.report.text import one_line
 
 MOST_ROWS: Final = 500
@@ -59,24 +58,16 @@ class _Chart(msgspec.Struct, frozen=True):
 
 def write_page(comparison: Comparison, path: Path) -> None:
     """Write the page to ``path``, all or nothing; raise `InvalidInputError` when it cannot be written."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            _template().stream(
-                c=comparison,
-                facts=FACTS,
-                columns=COLUMNS,
-                by_entry=BY_ENTRY,
-                most=MOST_ROWS,
-                more=_more,
-                charts=_charts(comparison),
-            ).dump(file, encoding="utf-8", errors="replace")
-        part.replace(path)
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):  # where nothing can be written there is nothing to remove
-            part.unlink(missing_ok=True)
+    with new_files.writing(path, force=True) as part, part.open("wb") as file:
+        _template().stream(
+            c=comparison,
+            facts=FACTS,
+            columns=COLUMNS,
+            by_entry=BY_ENTRY,
+            most=MOST_ROWS,
+            more=_more,
+            charts=_charts(comparison),
+        ).dump(file, encoding="utf-8", errors="replace")
 
 
 def _template() -> jinja2.Template:

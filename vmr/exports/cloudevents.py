@@ -29,8 +29,8 @@ import msgspec
 from vmr.errors import InvalidInputError
 from vmr.events import Recorded, encode
 from vmr.exports.events import count_of, events_of
-from vmr.exports.target import Tell
 from vmr.log import recorded_of
+from vmr.record import Tell
 
 # What CloudEvents' type String excludes: control characters, surrogates, and noncharacters (the last two of every plane among them).
 _LAST_TWO: Final = "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))

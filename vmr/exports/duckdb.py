@@ -8,8 +8,8 @@ from typing import Final
 import duckdb
 
 from vmr.exports.sql import quoted
-from vmr.exports.target import Tell
 from vmr.projections import load_projections
+from vmr.record import Tell
 
 _ABOUT_EVENTS: Final = ("CREATE TABLE events ", "COMMENT ON TABLE events ", "COMMENT ON COLUMN events.")
 

@@ -9,11 +9,11 @@ from typing import Final
 from vmr.errors import ConflictError, InvalidInputError
 from vmr.events import Recorded
 from vmr.exports.cloudevents import read, run_of_line
-from vmr.exports.target import Tell
 from vmr.log import connect_async
 from vmr.log._connection import Connection
 from vmr.log._stream import FIRST_RUN, StreamInfo, definition, stream_info
 from vmr.log._wire import Address
+from vmr.record import Tell
 from vmr.settings import Settings
 from vmr.subjects import stream_name
 

@@ -17,9 +17,9 @@ import duckdb
 from vmr.errors import InvalidInputError, ServerNotFoundError
 from vmr.exports import FORMATS
 from vmr.exports.sql import quoted
-from vmr.exports.target import Tell, check, writing
 from vmr.log import connect_async
-from vmr.record import as_file, connect, is_archive, open_run, run_of
+from vmr.new_files import check, writing
+from vmr.record import Tell, as_file, connect, is_archive, open_run, run_of
 from vmr.settings import Settings
 
 _MEMORY: Final = "2GB"

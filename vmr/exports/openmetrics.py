@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from vmr import __version__
 from vmr.exports.sql import rows_of
-from vmr.exports.target import Tell
+from vmr.record import Tell
 
 _GAUGES: Final = {
     "vmr_vms": ("VMs by state, at the end", "state"),

@@ -14,7 +14,8 @@ import msgspec
 
 from vmr import __version__
 from vmr.exports.sql import quoted, text_of
-from vmr.exports.target import MARK, Tell
+from vmr.new_files import MARK
+from vmr.record import Tell
 
 
 def write(record: duckdb.DuckDBPyConnection, part: Path, tell: Tell) -> str:

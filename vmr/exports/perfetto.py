@@ -15,8 +15,8 @@ from typing import Any, Final
 import duckdb
 
 from vmr.exports.sql import batches_of, rows_of
-from vmr.exports.target import Tell
 from vmr.exports.trace import Trace
+from vmr.record import Tell
 
 _KINDS: Final = ("state", "entries", "transfers", "reboots", "pauses")
 _QUERIES: Final = ("perfetto_state", "perfetto_entries", "perfetto_transfers", "perfetto_reboots", "perfetto_controls")

@@ -6,6 +6,6 @@ script from compressed data in the page: `parts` packs it, ``static/record.js`` 
 
 from __future__ import annotations
 
-from vmr.report._write import check_target, write_report
+from vmr.report._write import write_report
 
-__all__ = ["check_target", "write_report"]
+__all__ = ["write_report"]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import duckdb
 
-from vmr import __version__, contract
+from vmr import __version__, contract, new_files
 from vmr.errors import InvalidInputError
 from vmr.projections import load_queries
 from vmr.record import connect
@@ -47,20 +47,12 @@ def write_report(
     """
     if output_bytes < 1 or rows < 1:
         raise InvalidInputError("a report has at least 1 byte of each output, and at least 1 row of each answer")
-    with contextlib.closing(connect(record)) as connection, _new(path, overwrite=overwrite) as part:
+    with contextlib.closing(connect(record)) as connection, new_files.writing(path, force=overwrite) as part:
         # With one thread, what SQL leaves open (which of equals comes first) is the same every time.
         connection.execute("SET threads = 1")
         with part.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(_page(connection, output_bytes, rows, tell or _tell_nobody))
         return part.stat().st_size
-
-
-def check_target(path: Path, *, overwrite: bool) -> None:
-    """Raise `InvalidInputError` when no report can be written to ``path``: what takes long need not begin."""
-    if path.exists() and not overwrite:
-        raise InvalidInputError(f"{path} is there already; give --force to replace it, or another name")
-    if not path.parent.is_dir():
-        raise InvalidInputError(f"{path}: there is no folder {path.parent}")
 
 
 def _tell_nobody(_: str) -> None:
@@ -116,17 +108,3 @@ def _outputs(
         by_vm.setdefault(timeline.owner[number], {})[str(number)] = streams
     tell("writing what programs wrote")
     return blocks.pack(sorted(by_vm.items()))
-
-
-@contextlib.contextmanager
-def _new(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield where to write what becomes the file ``path`` once it is whole."""
-    check_target(path, overwrite=overwrite)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)

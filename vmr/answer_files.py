@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final
 
 import duckdb
 
+from vmr import new_files
 from vmr.errors import InvalidInputError
 from vmr.query import Answer
 
@@ -19,7 +20,7 @@ _PLAIN: Final = frozenset({"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"
 
 def write_parquet(answer: Answer, path: Path) -> None:
     """Write the rows of ``answer`` to ``path``, all or nothing; raise `InvalidInputError` where it cannot be written."""
-    with _new(path) as part, _connected() as connection:
+    with new_files.writing(path, force=True) as part, _connected() as connection:
         connection.execute(
             f"COPY ({_select(answer)}) TO '{_quoted(part, chr(39))}' (FORMAT parquet)", _columns(answer)
         ).fetchall()
@@ -42,7 +43,7 @@ def write_arrow(answer: Answer, path: Path) -> None:
     """
     check_arrow(to_terminal=False)
     table = _arrow(answer)
-    with _new(path) as part, part.open("wb") as file:
+    with new_files.writing(path, force=True) as part, part.open("wb") as file:
         _write_ipc(table, file, stream=False)
 
 
@@ -64,19 +65,6 @@ def _write_ipc(table: Any, file: BinaryIO, *, stream: bool) -> None:
 def _arrow(answer: Answer) -> Any:
     with _connected() as connection:
         return connection.sql(_select(answer), params=_columns(answer)).to_arrow_table()
-
-
-@contextlib.contextmanager
-def _new(path: Path) -> Iterator[Path]:
-    """Yield where to write what becomes the file ``path`` once it is whole."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        yield part
-        part.replace(path)
-    except (duckdb.IOException, OSError) as error:
-        raise InvalidInputError(f"{path}: cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Where an export is written: beside its place first, and into its place when it is whole."""
+"""Files and folders that are there whole or not at all: written beside their place first, and put into it at the end."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import duckdb
 
 from vmr.errors import InvalidInputError, VmrError
-
-Tell = Callable[[int, int], None]
-"""Is told how many steps (events, tables, slices) are done, of how many."""
 
 MARK: Final = "tables.json"
 """A folder that holds a file of this name is an export, and may be replaced by another."""
@@ -48,7 +45,7 @@ def writing(path: Path, *, force: bool) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
-    """Yield a folder of this process's own beside ``path``; what exports that were killed have left there is removed first."""
+    """Yield a folder of this process's own beside ``path``; what processes that were killed have left there is removed first."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.????????.part"):
         if left.is_dir() and not left.is_symlink():
             with _held(left) as ours:
@@ -84,7 +81,7 @@ def check(path: Path, *, force: bool) -> None:
     if path.name in {"", ".."}:
         raise InvalidInputError(f"{path} is no name of a file: give the file that is to be written")
     if not path.absolute().parent.is_dir():
-        raise InvalidInputError(f"{path}: there is no folder {path.parent}")
+        raise InvalidInputError(f"{path}: cannot be written: there is no folder {path.parent}")
     if not os.path.lexists(path):
         return
     if not force:
@@ -97,7 +94,9 @@ def check(path: Path, *, force: bool) -> None:
 
 def _replace(part: Path, path: Path, beside: Path) -> None:
     """Put ``part`` into the place of ``path``: a file at once; a folder when the old one has stepped aside."""
-    if path.is_dir() or (part.is_dir() and path.exists()):
+    if path.is_dir() and not part.is_dir():
+        raise InvalidInputError(f"{path}: cannot be written: a file does not replace a folder; give another name")
+    if part.is_dir() and path.exists():
         path.rename(beside / "replaced")
     part.replace(path)
 

@@ -13,9 +13,9 @@ import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
 import pytest
 from pyarrow import ipc
 
+from vmr.answer_files import check_arrow, write_arrow, write_arrow_stream, write_parquet
 from vmr.answers import Select, read
 from vmr.errors import InvalidInputError
-from vmr.export import check_arrow, write_arrow, write_arrow_stream, write_parquet
 from vmr.projector import Projector
 
 TYPES = r"""
