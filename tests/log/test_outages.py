@@ -164,7 +164,7 @@ def _deafen_once(publisher: Publisher) -> list[int]:
 
     async def request(*args: object, **options: object) -> object:
         answer = await original(*args, **options)  # type: ignore[arg-type]
-        if not done and b'"batch"' in answer.data:
+        if not done and b'"batch"' in answer:
             done.append(1)
             raise ConnectionLostError("the connection was lost")
         return answer

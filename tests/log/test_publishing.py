@@ -9,7 +9,9 @@ import pytest
 from vmr.errors import ConflictError, EventTooLargeError, InvalidInputError, PublishError
 from vmr.events import HandlerAttached, OutputCaptured, VmAdded, VmStateSet, new_event
 from vmr.log import AsyncLog
+from vmr.log._client import HistoryClient
 from vmr.log._events import to_message
+from vmr.log._wire import NobodyListensError
 from vmr.settings import Settings
 
 
@@ -152,3 +154,19 @@ async def test_a_few_concurrent_calls_each_get_their_own_answer(log: AsyncLog) -
     assert isinstance(results.pop(3), ConflictError)
     assert results == list(range(2, 8))
     assert await everything(log) == ["taken", *(str(n) for n in range(6))]
+
+
+async def test_answers_are_the_same_on_the_usual_way_of_the_client(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nats-py hands nothing over, its callbacks bring every answer, and the word that nobody listens."""
+    monkeypatch.setattr(HistoryClient, "hand_answers_over", lambda *_: None)
+    async with await AsyncLog.connect(settings) as log:
+        assert [await log.publish(VmAdded(server_uuid=str(n), server_name="x")) for n in range(3)] == [1, 2, 3]
+        assert await log.last_sequence() == 3
+        with pytest.raises(NobodyListensError, match=r"nobody listens on nothing\.here"):
+            await log.connection.request("nothing.here", timeout=5)
+    monkeypatch.undo()
+    async with await AsyncLog.connect(settings) as log:
+        with pytest.raises(NobodyListensError, match=r"nobody listens on nothing\.here"):
+            await log.connection.request("nothing.here", timeout=5)

@@ -45,7 +45,7 @@ class Connection:
         self._connected = asyncio.Event()
         self._connected.set()
         self._closed: LogUnavailableError | None = None
-        self._replies: dict[str, asyncio.Future[Msg]] = {}
+        self._replies: dict[str, asyncio.Future[bytes | None]] = {}
         self._inbox = client.new_inbox()
         self._counter = 0
         self._subscription: Subscription | None = None
@@ -60,7 +60,8 @@ class Connection:
         client = HistoryClient()
         connection = cls(client, address)
         await connection._dial(name)
-        connection._subscription = await client.subscribe(f"{connection._inbox}.*", cb=connection._on_reply)
+        connection._subscription = await client.subscribe(f"{connection._inbox}.*", cb=connection._on_message)
+        client.hand_answers_over(connection._subscription, connection._on_answer)
         return connection
 
     async def _dial(self, name: str) -> None:
@@ -146,10 +147,14 @@ class Connection:
             if not reply.done():
                 reply.set_exception(error)
 
-    async def _on_reply(self, message: Msg) -> None:
-        reply = self._replies.pop(message.subject, None)
+    async def _on_message(self, message: Msg) -> None:
+        nobody = message.headers is not None and message.headers.get("Status") == "503"
+        self._on_answer(message.subject.encode(), None if nobody else message.data)
+
+    def _on_answer(self, subject: bytes, content: bytes | None) -> None:
+        reply = self._replies.pop(subject.decode(), None)
         if reply is not None and not reply.done():
-            reply.set_result(message)
+            reply.set_result(content)
 
     @property
     def max_payload(self) -> int:
@@ -187,27 +192,27 @@ class Connection:
 
     async def request(
         self, subject: str, payload: bytes = b"", *, timeout: float, headers: Mapping[str, str] | None = None
-    ) -> Msg:
-        """Publish and return the answer, waiting at most ``timeout`` seconds for it.
+    ) -> bytes:
+        """Publish and return the answer's content, waiting at most ``timeout`` seconds for it.
 
         Raises `ConnectionLostError`, `NoAnswerError` or `NobodyListensError`.
         """
         self.raise_if_closed()
         self._counter += 1
         inbox = f"{self._inbox}.{self._counter}"
-        reply: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         self._replies[inbox] = reply
         try:
             async with asyncio.timeout(timeout):
                 await self.send(subject, payload, headers=headers, reply=inbox)
-                message = await reply
+                content = await reply
         except TimeoutError:
             raise NoAnswerError(f"no answer from {self.address} on {subject} within {timeout:g} s") from None
         finally:
             self._replies.pop(inbox, None)
-        if message.headers and message.headers.get("Status") == "503":
+        if content is None:
             raise NobodyListensError(f"nobody listens on {subject} at {self.address}")
-        return message
+        return content
 
     async def api(
         self, name: str, payload: Any = None, *, answer: type[_T], timeout: float = 10.0, patience: float = 15.0
@@ -219,20 +224,20 @@ class Connection:
         """
         body = b"" if payload is None else msgspec.json.encode(payload)
         try:
-            message = await self._request_again(f"{_API}.{name}", body, timeout, patience)
+            content = await self._request_again(f"{_API}.{name}", body, timeout, patience)
         except NobodyListensError:
             raise JetStreamMissingError(
                 f"the server at {self.address} keeps no streams: start it with JetStream (`nats-server -js`), or give "
                 "this account the use of it"
             ) from None
-        error = msgspec.json.decode(message.data, type=_Outcome).error
+        error = msgspec.json.decode(content, type=_Outcome).error
         if error is not None and error.err_code in {10039, 10076}:
             raise JetStreamMissingError(f"JetStream at {self.address}: {error.description}; enable it for this account")
         if error is not None:
             raise ApiRefusedError(name, error)
-        return msgspec.json.decode(message.data, type=answer)
+        return msgspec.json.decode(content, type=answer)
 
-    async def _request_again(self, subject: str, body: bytes, timeout: float, patience: float) -> Msg:
+    async def _request_again(self, subject: str, body: bytes, timeout: float, patience: float) -> bytes:
         deadline = time.monotonic() + patience
         while True:
             try:

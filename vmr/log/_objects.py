@@ -204,7 +204,7 @@ class ObjectStore:
 
     async def _store(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> None:
         answer = await self._connection.request(subject, payload, headers=headers, timeout=_ACK_SECONDS)
-        error = msgspec.json.decode(answer.data, type=_Ack).error
+        error = msgspec.json.decode(answer, type=_Ack).error
         if error is not None:
             raise PublishError(f"the object store refuses it: {error.description} ({error.err_code})")
 

@@ -82,7 +82,7 @@ async def _ask_embedded(settings: Settings) -> _Varz | None:
             reply = await system.request("$SYS.REQ.SERVER.PING.VARZ", timeout=2.0)
         finally:
             await system.close()
-        return msgspec.json.decode(reply.data, type=_Reply).data
+        return msgspec.json.decode(reply, type=_Reply).data
     except (LogUnavailableError, msgspec.MsgspecError) as error:
         _log.debug("the server does not report", reason=str(error))
         return None
@@ -91,7 +91,7 @@ async def _ask_embedded(settings: Settings) -> _Varz | None:
 async def _ask_monitor(connection: Connection) -> _Varz | None:
     try:
         reply = await connection.request("$SYS.REQ.USER.INFO", timeout=2.0)
-        wanted = msgspec.json.decode(reply.data, type=_UserInfo).server.id
+        wanted = msgspec.json.decode(reply, type=_UserInfo).server.id
         url = connection.client.connected_url
         host = None if url is None else urlsplit(url.geturl()).hostname
         if host is None:

@@ -182,7 +182,7 @@ class Writer:
 
     async def _commit(self, message: Outgoing, headers: dict[str, str]) -> int:
         answer = await self._connection.request(message.subject, message.payload, headers=headers, timeout=_ACK_SECONDS)
-        ack = _decode_ack(answer.data)
+        ack = _decode_ack(answer)
         if ack.error is None:
             return ack.seq
         if ack.error.err_code in _PASSING:
