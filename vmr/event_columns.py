@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from vmr.events import BODY_TYPES, Body, ExperimentCleared, KnownBody, Recorded, Unknown, body_json
+from vmr.folding import run as execute
 
 Kind: TypeAlias = Literal["text", "integer", "float", "boolean", "time"]
 
@@ -204,13 +205,13 @@ def insert(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, Sequence
     if "fields" in columns:
         # A batch that fails leaves its name behind, for the next batch to replace.
         connection.register("incoming", arrays_of(columns))
-        connection.execute(f"INSERT INTO events BY NAME {selection(frozenset(columns['type']))}").fetchall()
+        execute(connection, f"INSERT INTO events BY NAME {selection(frozenset(columns['type']))}")
         connection.unregister("incoming")
         return
     row = ", ".join("make_timestamptz(?::BIGINT)" if KINDS[name] == "time" else "?" for name in columns)
     values = ", ".join([f"({row})"] * len(columns["seq"]))
     given = [value for row in zip(*columns.values(), strict=True) for value in row]
-    connection.execute(f"INSERT INTO events ({', '.join(columns)}) VALUES {values}", given).fetchall()  # noqa: S608 - names
+    execute(connection, f"INSERT INTO events ({', '.join(columns)}) VALUES {values}", given)  # noqa: S608 - names
 
 
 def arrays_of(columns: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray[Any, Any]]:

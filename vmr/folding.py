@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import duckdb
 
@@ -13,32 +13,50 @@ from vmr.projections import Fold, Projection
 FOLD_STEP: Final = 500_000
 """Events that `fold_all` folds in one transaction: enough to be fast, few enough for the memory of a small machine."""
 BATCH: Final = (
-    "batch AS SELECT * FROM events WHERE seq BETWEEN getvariable('batch_first') AND getvariable('batch_last')"
+    "batch AS SELECT * FROM events WHERE seq BETWEEN getvariable('batch').first_seq AND getvariable('batch').last_seq"
 )
 """The view that folds read, to be made by ``CREATE VIEW`` or ``CREATE TEMP VIEW``."""
 _LEAST_STEP: Final = 10
+_MOST_PARSED: Final = 1000
+_parsed: dict[str, list[duckdb.Statement]] = {}
 _MOVE_CURSOR: Final = "UPDATE log_cursor SET seq = e.seq, run = e.run FROM events AS e WHERE e.seq = ?"
 
 
 @contextlib.contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Do what is done within as one transaction, which an error rolls back."""
-    connection.execute("BEGIN")
+    run(connection, "BEGIN")
     try:
         yield
-        connection.execute("COMMIT")
+        run(connection, "COMMIT")
     except BaseException:
         with contextlib.suppress(duckdb.TransactionException):  # a failed COMMIT has ended the transaction
             connection.execute("ROLLBACK")
         raise
 
 
+def run(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any] = ()) -> None:
+    """Execute statements that come again and again: they are parsed once. ``values`` are for one statement alone."""
+    statements = _parsed.get(sql)
+    if statements is None:
+        if len(_parsed) >= _MOST_PARSED:
+            _parsed.clear()
+        statements = _parsed[sql] = connection.extract_statements(sql)
+    for statement in statements:
+        # Fetched to the end: an error comes here, and not with the next statement.
+        connection.execute(statement, values or None).fetchall()
+
+
+def set_batch(connection: duckdb.DuckDBPyConnection, first: int, last: int) -> None:
+    """Let the view ``batch`` be the events from sequence ``first`` to ``last``."""
+    connection.execute(f"SET VARIABLE batch = {{'first_seq': {first:d}, 'last_seq': {last:d}}}")
+
+
 def fold(connection: duckdb.DuckDBPyConnection, folds: Iterable[Fold], first: int, last: int) -> None:
     """Run ``folds`` over the events from sequence ``first`` to ``last``, inside the caller's transaction."""
-    connection.execute(f"SET VARIABLE batch_first = {first:d}; SET VARIABLE batch_last = {last:d}")
+    set_batch(connection, first, last)
     for one in folds:
-        # Fetched to the end: an error comes here, and not with the next statement.
-        connection.execute(one.sql).fetchall()
+        run(connection, one.sql)
 
 
 def fold_all(

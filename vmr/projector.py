@@ -10,19 +10,21 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import duckdb
 import structlog
 
 from vmr import read_model
+from vmr.checkpoints import Checkpoints
 from vmr.cursor import CursorWatch
 from vmr.errors import DataError
 from vmr.event_columns import columns_of, insert
 from vmr.eventlog import Objects, with_entries
 from vmr.events import Recorded
-from vmr.folding import transaction
+from vmr.folding import run, transaction
 from vmr.projections import Fold, Projection, load_projections
 from vmr.schedule import ObjectRef
 from vmr.sql_guard import lock_down
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from vmr.log import AsyncLog
 
 logger = structlog.get_logger(__name__)
+_QUIET_SECONDS: Final = 1.0
+_MOVE_CURSOR: Final = "UPDATE log_cursor SET seq = ?, run = ?"
 
 
 class EventSource(Protocol):
@@ -56,28 +60,42 @@ class Projector:
     """
 
     def __init__(
-        self, path: Path | str = ":memory:", *, threads: int = 2, folder: Path | None = None, beside: bool = False
+        self,
+        path: Path | str = ":memory:",
+        *,
+        threads: int = 2,
+        folder: Path | None = None,
+        beside: bool = False,
+        durable: bool = True,
     ) -> None:
         """Open the read model at ``path``, or make it, with the projections of ``folder`` (default: vmr's own).
 
+        ``threads`` are DuckDB's. For a few events one is faster than two: handing them work takes longer than doing it.
+
         Projections that have changed are folded again first; with ``beside``, those of before go on meanwhile, and
         `rebuild_step` folds the new ones.
+
+        Unless ``durable``, batches are not on disk when `apply` returns but at a checkpoint (`checkpoint`, `close`): for a file whose
+        events are in a log that can be read again.
         """
         self._projections = load_projections(folder)
         self.generation = 0
+        self._checkpoints: Checkpoints | None = None
         self._connection = read_model.open_database(path, threads=threads)
         try:
             self._rebuild = read_model.prepare(self._connection, self._projections, beside=beside)
             self._folds = _folds(self._rebuild.live if self._rebuild else self._projections)
             self.cursor, self.run = self._connection.execute("SELECT seq, run FROM log_cursor").fetchall()[0]
+            if not durable:
+                self._checkpoints = Checkpoints(self._connection, Path(path))
         except BaseException:
             self._connection.close()
             raise
 
-    def begin(self, first: int, run: int) -> None:
-        """Let an empty read model begin with the event at sequence ``first``, which is the first of run number ``run``."""
-        self.cursor, self.run = first - 1, run - 1
-        self._connection.execute("UPDATE log_cursor SET seq = ?, run = ?", [self.cursor, self.run]).fetchall()
+    def begin(self, first: int, number: int) -> None:
+        """Let an empty read model begin with the event at sequence ``first``, which is the first of run ``number``."""
+        self.cursor, self.run = first - 1, number - 1
+        run(self._connection, _MOVE_CURSOR, [self.cursor, self.run])
 
     def apply(self, batch: Sequence[Recorded]) -> int:
         """Fold ``batch`` in and return how many of its events were new.
@@ -88,15 +106,26 @@ class Projector:
         if not fresh:
             return 0
         columns = columns_of(fresh, self.run)
-        last, run = fresh[-1].sequence, columns["run"][-1]
+        last, number = fresh[-1].sequence, columns["run"][-1]
         types = set(columns["type"])
         with transaction(self._connection):
             insert(self._connection, columns)
             due = [fold for fold in self._folds if not types.isdisjoint(fold.events)]
             read_model.fold(self._connection, due, self.cursor + 1, last)
-            self._connection.execute("UPDATE log_cursor SET seq = ?, run = ?", [last, run]).fetchall()
-        self.cursor, self.run = last, run
+            run(self._connection, _MOVE_CURSOR, [last, number])
+        self.cursor, self.run = last, number
+        if self._checkpoints is not None:
+            self._checkpoints.after_commit()
         return len(fresh)
+
+    def wants_checkpoint(self, *, quiet: bool) -> bool:
+        """Whether a `checkpoint` is worth it while no event waits, and none has come for a while if it is ``quiet``."""
+        return self._checkpoints is not None and self._checkpoints.due(quiet=quiet)
+
+    def checkpoint(self, *, quiet: bool) -> None:
+        """See to it that the batches until now are on disk, where that is not so already; take more time for it while it is ``quiet``."""
+        if self._checkpoints is not None:
+            self._checkpoints.take(quiet=quiet)
 
     @property
     def rebuilding(self) -> bool:
@@ -139,7 +168,9 @@ class Projector:
         return rows[0][0] if rows else None
 
     def close(self) -> None:
-        """Close the read model."""
+        """Close the read model; what it holds is then on disk."""
+        if self._checkpoints is not None:
+            self._checkpoints.sync()
         self._connection.close()
 
 
@@ -155,24 +186,27 @@ def collect_garbage_seldom() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-async def open_projector(log: AsyncLog, path: Path) -> Projector:
+async def open_projector(log: AsyncLog, path: Path, *, prompt: bool = False) -> Projector:
     """Return a projector with its read model at ``path``, made anew from ``log`` where that cannot be used.
 
-    A read model of another log, or that DuckDB cannot read, is put aside as ``….unused``: the log has it all. Raises `LogUnavailableError` when another process has it open, `DataError` when the projections' own SQL is wrong.
+    A ``prompt`` one is for those who wait for single events to be there. A read model of another log, or that DuckDB cannot read, is put
+    aside as ``….unused``: the log has it all. Raises `LogUnavailableError` when another process has it open, `DataError` when the
+    projections' own SQL is wrong.
     """
     load_projections()
+    make = partial(Projector, path, beside=True, threads=1 if prompt else 2, durable=not prompt)
     try:
-        projector = Projector(path, beside=True)
+        projector = make()
     except DataError as error:
         logger.exception("the read model cannot be read, is put aside and made anew", path=str(path), error=str(error))
         _put_aside(path)
-        projector = Projector(path, beside=True)
+        projector = make()
     if await _belongs(projector, log):
         return await begin_with(projector, log)
     logger.warning("the read model is of another log and is made anew", path=str(path), cursor=projector.cursor)
     projector.close()
     _put_aside(path)
-    return await begin_with(Projector(path, beside=True), log)
+    return await begin_with(make(), log)
 
 
 async def begin_with(projector: Projector, log: AsyncLog) -> Projector:
@@ -218,25 +252,32 @@ async def run_projector(source: EventSource, projector: Projector, watch: Cursor
     """Follow ``source`` from the projector's cursor on, for ever; tell ``watch`` of every step.
 
     While a batch is folded, the next one is read: what came meanwhile is one event when it is quiet, thousands when it is not.
-    Projections that are folded anew get a step after every batch, and all the time that no events come.
+    Projections that are folded anew get a step after every batch, and all the time that no events come. When none have come for
+    a while, what there is goes to disk.
     """
     watch = watch or CursorWatch()
     watch.advance(projector.cursor)
     batches = source.follow(start=projector.cursor + 1)
     coming = asyncio.ensure_future(_next(source, batches))
     folding: asyncio.Future[Any] | None = None
-    stepped = False
+    stepped = quiet = False
     with ThreadPoolExecutor(1, thread_name_prefix="projector") as thread:
         try:
             while True:
+                work: Callable[[], object] | None = None
                 if folding is None and projector.rebuilding and not (stepped and coming.done()):
-                    folding = asyncio.get_running_loop().run_in_executor(thread, projector.rebuild_step)
-                    stepped = True
+                    work, stepped = projector.rebuild_step, True
                 elif folding is None and coming.done():
-                    folding = asyncio.get_running_loop().run_in_executor(thread, projector.apply, coming.result())
+                    work, stepped = partial(projector.apply, coming.result()), False
                     coming = asyncio.ensure_future(_next(source, batches))
-                    stepped = False
-                await asyncio.wait(_under_way(coming, folding), return_when=asyncio.FIRST_COMPLETED)
+                elif folding is None and projector.wants_checkpoint(quiet=quiet):
+                    work = partial(projector.checkpoint, quiet=quiet)
+                if work is not None:
+                    folding = asyncio.get_running_loop().run_in_executor(thread, work)
+                done, _ = await asyncio.wait(
+                    _under_way(coming, folding), timeout=_QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                quiet = not done
                 if folding is not None and folding.done():
                     folding.result()
                     watch.advance(projector.cursor, projector.generation)

@@ -127,7 +127,7 @@ async def main(settings: Settings) -> None:
     """Keep the read model of ``settings.db`` up to date and answer the named queries, until cancelled."""
     collect_garbage_seldom()
     async with await AsyncLog.connect(settings, producer="projector") as source:
-        projector = await open_projector(source, settings.database_dir / READ_MODEL)
+        projector = await open_projector(source, settings.database_dir / READ_MODEL, prompt=True)
         watch = CursorWatch()
         readers = Readers([projector.reader() for _ in range(_READERS)])
         service = QueryService(source.connection.client, settings.db, readers, watch)

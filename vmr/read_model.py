@@ -15,7 +15,7 @@ from typing import Any, Final
 import duckdb
 
 from vmr.errors import DataError, LogUnavailableError
-from vmr.folding import BATCH, FOLD_STEP, Steps, fold, fold_all, transaction
+from vmr.folding import BATCH, FOLD_STEP, Steps, fold, fold_all, set_batch, transaction
 from vmr.installed import Installed, drop, hash_of, installed, remember
 from vmr.projections import Projection
 from vmr.rebuild import DROP_SCHEMA, Rebuild, abandon
@@ -42,7 +42,7 @@ def open_database(path: Path | str, *, threads: int) -> duckdb.DuckDBPyConnectio
     try:
         connection = duckdb.connect(str(path), config=options)
     except duckdb.Error as error:
-        if "lock" in str(error):
+        if "set lock on file" in str(error):
             raise LogUnavailableError(
                 f"read model {path} is open in another process; stop that projector first (`vmr status`)"
             ) from error
@@ -66,7 +66,7 @@ def prepare(
     if first not in held or held[first].hash != wanted[first]:
         _make(connection, projections, held)
         held = installed(connection)
-    connection.execute("SET VARIABLE batch_first = 0; SET VARIABLE batch_last = 0")
+    set_batch(connection, 0, 0)
     connection.execute(f"CREATE TEMP VIEW {BATCH}")
     if [(one.name, one.hash) for one in held.values()] == list(wanted.items()):
         abandon(connection)
