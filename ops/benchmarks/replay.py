@@ -16,7 +16,7 @@ from projection import _history
 from vmr import events, query_service
 from vmr.archive import create_archive, open_archive, verify_archive
 from vmr.archive._assemble import Contents, assemble
-from vmr.archive._chain import BEGIN
+from vmr.archive._chain import BEGIN, Chain
 from vmr.archive._folder import ASSEMBLED
 from vmr.archive._parts import PartWriter
 from vmr.archive._refs import Refs
@@ -55,13 +55,13 @@ def archive_of(folder: Path, count: int) -> Path:
     (folder / "events").mkdir()
     (folder / "objects").mkdir()
     messages = [(events.subject_of("bench", body), _message(body)) for body in _history()]
-    writer, finished, last = PartWriter(folder / "events", 1, 1, BEGIN), [], 0
+    writer, chain, finished, last = PartWriter(folder / "events", 1, 1, BEGIN), Chain(BEGIN, 1), [], 0
     while last < count:
         stored = time.time_ns()
         batch = [Raw(last + n, stored + n, subject, data, 0) for n, (subject, data) in enumerate(messages, 1)]
-        finished += list(writer.add(batch))
+        finished += list(writer.add(batch, chain.link(batch)))
         last += len(batch)
-    finished += [writer.finish()] if writer.waiting else []
+    finished += writer.finish()
     writer.close()
     run = Run(run=1, name="bench", first_seq=1, last_seq=last)
     assemble(folder, Contents(database="bench", run=run, last=last, parts=finished, refs=Refs()))

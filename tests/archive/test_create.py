@@ -20,6 +20,7 @@ from tests.archive.runs import EXPERIMENT, NESTED, publish_run
 from vmr.archive import _container_writer, create_archive, open_archive, verify_archive
 from vmr.archive import _create as creating
 from vmr.archive import _writer_process as making
+from vmr.archive._chain import Chain
 from vmr.archive._folder import Plan, working_folder
 from vmr.archive._parts import Finished, PartWriter
 from vmr.errors import DataError, InvalidInputError, LogUnavailableError
@@ -176,16 +177,15 @@ async def test_an_interrupted_archive_goes_on(
 async def test_many_events_are_archived_by_two_processes(
     recorded: AsyncLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same parts as one process makes; its errors arrive; and when it dies that is told, and the next call goes on."""
+    """The same parts as one process makes; a gap is told; and when it dies that is told, and the next call goes on."""
     here = await create_archive(recorded, None, tmp_path / "here.zip", part_events=50)
     monkeypatch.setattr(making, "_FEW", 0)
     elsewhere = await create_archive(recorded, None, tmp_path / "elsewhere.zip", part_events=50)
     assert elsewhere.parts == here.parts
     begin = making.Begin(str(tmp_path), 1, 1, bytes(32), 50, 10**9)
     maker = await making.make_parts(begin, 100)
-    await maker.add([Raw(7, 7, "vmr.x.vm.a.added", b"{}", 0)])
     with pytest.raises(DataError, match="the log has no event 1: event 7 came instead"):
-        await maker.finish()
+        await maker.add([Raw(7, 7, "vmr.x.vm.a.added", b"{}", 0)])
     await maker.close()
     maker = await making.make_parts(begin, 100)
     assert isinstance(maker, making._Elsewhere)
@@ -275,12 +275,12 @@ def test_parts_end_at_their_limits_of_events_and_bytes(tmp_path: Path) -> None:
     for events, size, wanted in ((30, 10**9, [30, 30, 30, 10]), (1000, 2500, [25, 25, 25, 25])):
         folder = tmp_path / str(events)
         folder.mkdir()
-        writer = PartWriter(folder, 1, 1, bytes(32), events=events, size=size)
-        finished = [*writer.add(raws[:33]), *writer.add(raws[33:])]
-        finished += [writer.finish()] if writer.waiting else []
+        writer, chain = PartWriter(folder, 1, 1, bytes(32), events=events, size=size), Chain(bytes(32), 1)
+        finished = [one for batch in (raws[:33], raws[33:]) for one in writer.add(batch, chain.link(batch))]
+        finished += writer.finish()
         assert [one.part.rows for one in finished] == wanted
         with pytest.raises(DataError, match="the log has no event 101"):
-            list(writer.add([Raw(102, 1, "a.b.c", b"", 0)]))
+            chain.link([Raw(102, 1, "a.b.c", b"", 0)])
         writer.close()
 
 

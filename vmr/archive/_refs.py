@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
 from vmr.events import ExperimentLaunched, Recorded, ResourceUploaded, SchedulePublished
 from vmr.schedule import Entry, ObjectRef
+
+_REFERRING: Final = frozenset({ExperimentLaunched, ResourceUploaded, SchedulePublished})
 
 
 class Refs(msgspec.Struct):
@@ -30,8 +33,7 @@ class Refs(msgspec.Struct):
 
     def add(self, recorded: Iterable[Recorded]) -> None:
         """Take what these events refer to."""
-        for one in recorded:
-            body = one.event.body
+        for body in (one.event.body for one in recorded if type(one.event.body) in _REFERRING):
             if isinstance(body, SchedulePublished):
                 self._add_schedule(body)
             elif isinstance(body, ResourceUploaded):

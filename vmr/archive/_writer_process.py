@@ -1,7 +1,8 @@
 """A process that writes parts while its caller reads the log: in one process the two would wait for each other all the time.
 
-Frames go both ways over standard input and output: four bytes with the length, and MessagePack. A request is a list of messages, an
-empty one asks for what is left; each is answered with the parts that it has finished. Some requests may be under way at once.
+Frames go both ways over standard input and output: four bytes with the length, and MessagePack. A request is a list of messages and
+a list of the heads of the hash chain after each; empty ones ask for what is left. Each is answered with the parts that are finished by
+then. Some requests may be under way at once.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from typing import BinaryIO, Final, Protocol
 import duckdb
 import msgspec
 
+from vmr.archive._chain import Chain
 from vmr.archive._parts import Finished, PartWriter
 from vmr.errors import DataError
 from vmr.log._feed import Raw
 from vmr.projector import collect_garbage_seldom
 
-_AHEAD: Final = 3
+_AHEAD: Final = 16
+_BUFFER: Final = 48 << 20
+"""Bytes of messages that may wait for the writer: what is read while it finishes a part, or starts."""
 _LENGTH: Final = struct.Struct(">I")
 _FEW: Final = 20_000
 _PIPE: Final = 1024 * 1024
@@ -43,6 +47,10 @@ class Begin(msgspec.Struct, frozen=True):
     events: int
     size: int
 
+    def chain(self) -> Chain:
+        """Return the hash chain that begins so."""
+        return Chain(self.head, self.first)
+
     def writer(self) -> PartWriter:
         """Return the writer that begins so."""
         return PartWriter(Path(self.folder), self.first, self.run, self.head, events=self.events, size=self.size)
@@ -52,7 +60,6 @@ class _Answer(msgspec.Struct, frozen=True):
     """What has been done: the parts that are finished, or why it failed."""
 
     finished: list[Finished]
-    damaged: str = ""
     refused: str = ""
 
 
@@ -77,43 +84,48 @@ async def make_parts(begin: Begin, last: int) -> PartsMaker:
     if last - begin.first < _FEW:
         return _Here(begin)
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", _PROGRAM, stdin=PIPE, stdout=PIPE)
-    made = _Elsewhere(process)
-    await made.begin(begin)
+    made = _Elsewhere(process, begin)
+    await made.begin()
     return made
 
 
 class _Here:
     def __init__(self, begin: Begin) -> None:
+        self._chain = begin.chain()
         self._writer = begin.writer()
 
     async def add(self, batch: Sequence[Raw]) -> list[Finished]:
-        return await asyncio.to_thread(lambda: list(self._writer.add(batch)))
+        return await asyncio.to_thread(lambda: list(self._writer.add(batch, self._chain.link(batch))))
 
     async def finish(self) -> list[Finished]:
-        return [await asyncio.to_thread(self._writer.finish)] if self._writer.waiting else []
+        return await asyncio.to_thread(lambda: list(self._writer.finish()))
 
     async def close(self) -> None:
         self._writer.close()
 
 
 class _Elsewhere:
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, begin: Begin) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._process, self._to, self._from = process, process.stdin, process.stdout
         self._under_way = 0
+        # The chain is made here, because the process there has more to do.
+        self._chain = begin.chain()
+        self._begin = begin
+        self._to.transport.set_write_buffer_limits(high=_BUFFER, low=_BUFFER // 2)
 
-    async def begin(self, begin: Begin) -> None:
+    async def begin(self) -> None:
         """Say what to begin with."""
-        await self._send(msgspec.msgpack.encode(begin))
+        await self._send(msgspec.msgpack.encode(self._begin))
 
     async def add(self, batch: Sequence[Raw]) -> list[Finished]:
-        await self._send(msgspec.msgpack.encode([(raw.sequence, raw.stored, raw.subject, raw.data) for raw in batch]))
+        await self._send(msgspec.msgpack.encode((batch, self._chain.link(batch))))
         self._under_way += 1
         return await self._answers(_AHEAD)
 
     async def finish(self) -> list[Finished]:
-        await self._send(msgspec.msgpack.encode([]))
+        await self._send(msgspec.msgpack.encode(([], [])))
         self._under_way += 1
         return await self._answers(0)
 
@@ -141,8 +153,6 @@ class _Elsewhere:
             except asyncio.IncompleteReadError:
                 raise self._ended() from None
             self._under_way -= 1
-            if answer.damaged:
-                raise DataError(answer.damaged)
             if answer.refused:
                 raise OSError(errno.EIO, answer.refused)
             finished += answer.finished
@@ -164,11 +174,11 @@ def main() -> None:
     if begin is None:
         return
     writer = msgspec.msgpack.decode(begin, type=Begin).writer()
-    batches = msgspec.msgpack.Decoder(list[tuple[int, int, str, bytes]])
+    batches = msgspec.msgpack.Decoder(tuple[list[Raw], list[bytes]])
     # A caller that has died reads no answers, and wants none.
     with contextlib.suppress(BrokenPipeError), open(1, "wb", buffering=0, closefd=False) as answers:
         while (frame := _read(sys.stdin.buffer)) is not None:
-            answer = msgspec.msgpack.encode(_do(writer, batches.decode(frame)))
+            answer = msgspec.msgpack.encode(_do(writer, *batches.decode(frame)))
             answers.write(_LENGTH.pack(len(answer)) + answer)
 
 
@@ -177,12 +187,8 @@ def _read(source: BinaryIO) -> bytes | None:
     return source.read(_LENGTH.unpack(begin)[0]) if len(begin) == _LENGTH.size else None
 
 
-def _do(writer: PartWriter, batch: list[tuple[int, int, str, bytes]]) -> _Answer:
+def _do(writer: PartWriter, batch: list[Raw], heads: list[bytes]) -> _Answer:
     try:
-        if batch:
-            return _Answer(list(writer.add([Raw(*message, 0) for message in batch])))
-        return _Answer([writer.finish()] if writer.waiting else [])
-    except DataError as error:
-        return _Answer([], damaged=str(error))
+        return _Answer(list(writer.add(batch, heads) if batch else writer.finish()))
     except (OSError, duckdb.IOException) as error:
         return _Answer([], refused=str(error))

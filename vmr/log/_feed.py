@@ -44,7 +44,7 @@ _STORED: Final = re.compile(rb"\r\nVmr-Stored:[ \t]*(\d{1,19})[ \t]*(?:\r\n|$)")
 _LATEST: Final = 2**63
 
 
-class Raw(msgspec.Struct, frozen=True, gc=False):
+class Raw(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A message as the stream holds it; ``pending`` is how many there were after it when it was sent.
 
     ``stored`` is in nanoseconds since the epoch: of the original, where the message is a copy (see `STORED_HEADER`).
