@@ -60,6 +60,9 @@ class Lines:
         whole = data.find(b"\n") == len(data) - 1 and len(data) <= limit
         if whole and data and not self.pending and b"\xff" not in data:
             return [data[:-1]]
+        if b"\n" not in data:  # a part of a long line: nothing to cut, and nothing to copy twice
+            self._append(data, limit)
+            return []
         *ends, rest = data.split(b"\n")
         lines: list[bytes | None] = []
         for piece in ends:

@@ -319,7 +319,7 @@ async def _file_in(guest: Path) -> tuple[float, float]:
 
 
 async def _output(guest: Path) -> tuple[float, float]:
-    """Return MB/s of output out of the guest by the handler, from the program's end, and of a file by the agent bare."""
+    """Return MB/s of output out of the guest by the handler, from the start of a program that writes it at once, and of a file by the agent bare."""
     entries = [
         _program(-2, "sh", arguments=f"-c 'base64 /dev/urandom | head -c {_MEGABYTES << 20} > /var/tmp/out'"),
         _program(-1, "cat", arguments="/var/tmp/out"),
