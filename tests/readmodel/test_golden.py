@@ -15,7 +15,7 @@ from tests.readmodel.tables import contents, empty
 from vmr import contract, events
 from vmr.answers import Select, read
 from vmr.event_columns import KINDS, RENAMED
-from vmr.events import BODY_TYPES, Recorded, VmStateSet, VmWaived, decode, encode
+from vmr.events import BODY_TYPES, Recorded, VmStateSet, VmWaived, decode, encode, wire
 from vmr.projector import Projector
 
 FILES = sorted((contract.streams() / "golden").glob("*.json"))
@@ -124,7 +124,7 @@ def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with monkeypatch.context() as patch:
         patch.delitem(BODY_TYPES, "vm.waived")
         # Whoever does not know a type cannot decode it in one pass either.
-        patch.setattr(events, "_known_events", msgspec.json.Decoder(int))
+        patch.setattr(wire, "_known_events", msgspec.json.Decoder(int))
         yield folder
 
 
