@@ -277,7 +277,7 @@ async def run_projector(source: EventSource, projector: Projector, watch: Cursor
                 done, _ = await asyncio.wait(
                     _under_way(coming, folding), timeout=_QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED
                 )
-                quiet = not done
+                quiet = folding is None and not done
                 if folding is not None and folding.done():
                     folding.result()
                     watch.advance(projector.cursor, projector.generation)

@@ -61,8 +61,9 @@ while [ $# -ge 4 ]; do
     [ -z "$parent" ] || [ -d "$parent" ] || mkdir -p -- "$parent" || return 1
     from=$4
     if [ "$1" = text ]; then
-      from=$3.vmr-part
-      printf %s "$4" > "$from" || return 1
+      # A handler that was killed may have left one of these running, at the same files.
+      from=$3.vmr-part.$$
+      printf %s "$4" > "$from" || { rm -f -- "$from"; return 1; }
     fi
     case $2 in executable*) chmod +x -- "$from" || return 1 ;; esac
     mv -- "$from" "$3"

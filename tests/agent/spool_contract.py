@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.agent.agent_contract import EVERY_BYTE, eventually, wait_for_exit
@@ -152,6 +154,18 @@ class SpoolContract:
         assert await agent.read_file(f"{base}/new/binary") == EVERY_BYTE
         names = [file.path for file in await self.listed(agent, base)]
         assert names == [f"{base}/existing", f"{base}/new/binary", f"{base}/new/deep/text"]
+
+    async def test_two_installations_of_the_same_files_do_not_disturb_each_other(
+        self, agent: GuestAgent, backend: Backend
+    ) -> None:
+        """A handler that was killed leaves its own running, and the next one begins the same: both put everything in place."""
+        for number in range(4):
+            base = f"{backend.files}/twice-{number}"
+            files = [spool.Install(f"{base}/{n}/call_arguments.sh", "true\n" * 50, executable=True) for n in range(60)]
+            done = await asyncio.gather(*(run(agent, spool.install(files)) for _ in range(2)))
+            assert [(status.exit_code, status.stdout) for status in done] == [(0, b"")] * 2
+            names = [file.path for file in await self.listed(agent, base)]
+            assert sorted(names) == sorted(file.target for file in files)
 
     async def test_files_are_listed(self, agent: GuestAgent, backend: Backend) -> None:
         """A path, a folder and a pattern; hidden files only where the pattern names them; sizes and times."""

@@ -53,13 +53,20 @@ class Forker:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._pid = 0
 
-    async def start(self) -> int:
-        """Start a handler; return its process id."""
+    async def start(self) -> None:
+        """Start a handler."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(b"\n")
-        return int(await self._process.stdout.readline())
+        self._pid = int(await self._process.stdout.readline())
+
+    def kill(self) -> None:
+        """Kill the handler that was started last."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+        self._pid = 0
 
 
 @asynccontextmanager
@@ -75,9 +82,11 @@ async def forker(log: AsyncLog, folder: Path) -> AsyncIterator[Forker]:
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
+    handlers = Forker(process)
     try:
-        yield Forker(process)
+        yield handlers
     finally:
+        handlers.kill()
         assert process.stdin is not None
         process.stdin.close()
         await process.wait()
@@ -115,12 +124,11 @@ async def test_handlers_killed_at_random_moments(
         await publish(log, sockets, {"a": [*entries, program(1, "true")]})
         async with forker(log, tmp_path / "h") as handlers:
             for _ in range(kills):
-                pid = await handlers.start()
+                await handlers.start()
                 await asyncio.sleep(chance.uniform(0.01, 0.35))
-                os.kill(pid, signal.SIGKILL)
-            pid = await handlers.start()
+                handlers.kill()
+            await handlers.start()
             events = await until(log, ended(count + 1, EntryFinished), timeout=120)
-            os.kill(pid, signal.SIGKILL)
         async with GuestAgent(sockets["a"]) as agent:
             executions = (await agent.read_file("/var/executions")).decode()
     finally:
