@@ -131,7 +131,9 @@ if [ "$old" != "$1" ]; then
   aside={INCOMING}/before-$1
   for path in "$root"/*; do
     [ -e "$path" ] || continue
-    mkdir -p -- "$aside" && mv -- "$path" "$aside/" || exit 1
+    mkdir -p -- "$aside" || exit 1
+    # What is gone by now, another handler's beginning has set aside.
+    mv -- "$path" "$aside/" || [ ! -e "$path" ] || exit 1
   done
   echo "$1" > "$mark" || exit 1
 fi

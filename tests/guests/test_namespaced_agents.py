@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vmr import spool
 from vmr.agent import GuestAgent
 from vmr.errors import AgentError, GuestError
 from vmr.guests import Backend, GuestSpec, running
@@ -143,3 +144,15 @@ async def kill_agent(agent: GuestAgent) -> None:
     program = await agent.exec("/bin/sh", ["-c", "kill -9 $PPID"], timeout=1)
     while True:
         await agent.exec_status(program, timeout=1)
+
+
+async def test_two_handlers_that_begin_at_once_do_not_disturb_each_other(sockets: Sockets, shell: Shell) -> None:
+    """Whichever of them sets a folder of an earlier run aside, both know the boot, and all of it is aside."""
+    async with GuestAgent(sockets["node 9"]) as agent:
+        for number in range(4):
+            await shell(agent, f"cd /var/launch && for n in $(seq 60); do mkdir -p -- -$n/x-{number}; done")
+            begin = spool.begin(f"run-{number}")
+            done = await asyncio.gather(*(agent.run(begin.path, begin.arguments) for _ in range(2)))
+            assert [status.exit_code for status in done] == [0, 0]
+            assert done[0].stdout == done[1].stdout != b""
+            assert await shell(agent, "ls /var/launch") == ""
