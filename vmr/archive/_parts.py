@@ -23,7 +23,7 @@ from vmr.log._events import to_recorded
 from vmr.log._feed import Raw
 from vmr.projections import load_projections
 
-PART_EVENTS: Final = 65_536
+PART_EVENTS: Final = 32_768
 PART_BYTES: Final = 64 * 1024 * 1024
 """A part ends with so many events or, sooner, with the event that brings its messages to so many bytes."""
 
