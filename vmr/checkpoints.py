@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Final
 
 import duckdb
+import structlog
 
+_log = structlog.get_logger(__name__)
 _LARGE: Final = 64 << 20
 """Bytes of the write-ahead log at which a checkpoint waits for nothing: opening the read model reads them all."""
 _WAITED_FOR: Final = 4 << 20
@@ -36,31 +38,37 @@ class Checkpoints:
         self._connection = connection
         self._wal = path.with_name(f"{path.name}.wal")
         self._unmerged = False
+        # Where a checkpoint was not to be had, what has been written since counts: it is not tried again and again.
+        self._counted_from = 0
         connection.execute(_ON_ITS_OWN)
 
     def due(self, *, quiet: bool) -> bool:
         """Whether to take a checkpoint now that no event waits, and none has come for a while if it is ``quiet``."""
-        return self._size() >= (_QUIET if quiet else _WAITED_FOR) or (quiet and self._unmerged)
+        return self._written() >= (_QUIET if quiet else _WAITED_FOR) or (quiet and self._unmerged)
 
     def after_commit(self) -> None:
         """Take a checkpoint if the write-ahead log is large."""
-        if self._size() >= _LARGE:
+        if self._written() >= _LARGE:
             self.take(quiet=False)
 
     def take(self, *, quiet: bool) -> None:
-        """Take a checkpoint, and merge what earlier ones left if it is ``quiet``; leave it for later where something else is written."""
+        """Take a checkpoint, and merge what earlier ones left if it is ``quiet``; leave it until more has been written where something else is being written."""
         self._connection.execute(_MERGING if quiet else _SYNCED)
         try:
             self._connection.execute("CHECKPOINT").fetchall()
-            self._unmerged = not quiet
-        except duckdb.TransactionException:
-            pass
+            self._unmerged, self._counted_from = not quiet, 0
+        except duckdb.TransactionException as error:
+            self._counted_from = self._size()
+            _log.warning("no checkpoint now; it is tried again later", bytes=self._counted_from, reason=str(error))
         finally:
             self._connection.execute(_ON_ITS_OWN)
 
     def sync(self) -> None:
         """Let what DuckDB writes from now on be on disk before it goes on."""
         self._connection.execute(_SYNCED)
+
+    def _written(self) -> int:
+        return self._size() - self._counted_from
 
     def _size(self) -> int:
         try:

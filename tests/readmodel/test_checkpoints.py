@@ -127,6 +127,24 @@ def test_a_large_write_ahead_log_waits_for_nothing(tmp_path: Path, monkeypatch: 
     assert sizes.count(0) > 1
 
 
+def test_one_that_cannot_be_had_is_left_until_more_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While something else is being written there is none, and it is not tried again and again."""
+    monkeypatch.setattr(checkpoints, "_WAITED_FOR", 1000)
+    following = Projector(tmp_path / "live.duckdb", threads=1, durable=False)
+    following.apply(HISTORY[:BATCH])
+    other = following.reader()
+    other.execute("BEGIN; CREATE TABLE another (x INTEGER)")
+    assert following.wants_checkpoint(quiet=False)
+    following.checkpoint(quiet=False)
+    assert not following.wants_checkpoint(quiet=False)
+    other.execute("ROLLBACK")
+    following.apply(HISTORY[BATCH:])
+    assert following.wants_checkpoint(quiet=False)
+    following.checkpoint(quiet=False)
+    assert not _wal(tmp_path / "live.duckdb").exists() or _wal(tmp_path / "live.duckdb").stat().st_size < 1000
+    following.close()
+
+
 class _Source:
     """Gives one batch and then nothing more."""
 
