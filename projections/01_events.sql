@@ -1,6 +1,6 @@
 -- projection: events
 -- Every event of the log, in the order of the log. The projector fills this table while it decodes, and no other fold writes to
--- it: all other projections are folds over a range of it (the view `batch`), so rebuilding one of them is its fold over all of it.
+-- it: all other projections are folds over a range of it (called `batch`), so rebuilding one of them is its fold over all of it.
 -- Fields of bodies that hold one value have a column of their own; `body` has the whole body as JSON.
 
 -- section: table

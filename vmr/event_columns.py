@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from vmr.events import BODY_TYPES, Body, ExperimentCleared, KnownBody, Recorded, Unknown, body_json
-from vmr.folding import run as execute
+from vmr.statements import run as execute
 
 Kind: TypeAlias = Literal["text", "integer", "float", "boolean", "time"]
 

@@ -3,60 +3,70 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 
+from vmr.event_columns import KINDS
 from vmr.projections import Fold, Projection
+from vmr.statements import parsed, run, transaction
 
 FOLD_STEP: Final = 500_000
 """Events that `fold_all` folds in one transaction: enough to be fast, few enough for the memory of a small machine."""
-BATCH: Final = (
-    "batch AS SELECT * FROM events WHERE seq BETWEEN getvariable('batch').first_seq AND getvariable('batch').last_seq"
-)
-"""The view that folds read, to be made by ``CREATE VIEW`` or ``CREATE TEMP VIEW``."""
 _LEAST_STEP: Final = 10
-_MOST_PARSED: Final = 1000
-_parsed: dict[str, list[duckdb.Statement]] = {}
+_LEADING: Final = re.compile(r"(?:\s+|--[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_NO_NAME: Final = re.compile(r"'[^']*'|--[^\n]*")
+_WORD: Final = re.compile(r"\w+")
+_PLAIN: Final = re.compile(r"\b(?:FROM|JOIN)\s+batch\b(?=\s*(?:$|[;)]|WHERE\b|GROUP\b))", re.IGNORECASE)
+_STARS: Final = frozenset({"columns", "natural"})
+_WITH: Final = re.compile(r"WITH(\s+RECURSIVE)?\b", re.IGNORECASE)
+_folds_over_batch: dict[str, list[tuple[str, bool]]] = {}
 _MOVE_CURSOR: Final = "UPDATE log_cursor SET seq = e.seq, run = e.run FROM events AS e WHERE e.seq = ?"
-
-
-@contextlib.contextmanager
-def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Do what is done within as one transaction, which an error rolls back."""
-    run(connection, "BEGIN")
-    try:
-        yield
-        run(connection, "COMMIT")
-    except BaseException:
-        with contextlib.suppress(duckdb.TransactionException):  # a failed COMMIT has ended the transaction
-            connection.execute("ROLLBACK")
-        raise
-
-
-def run(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any] = ()) -> None:
-    """Execute statements that come again and again: they are parsed once. ``values`` are for one statement alone."""
-    statements = _parsed.get(sql)
-    if statements is None:
-        if len(_parsed) >= _MOST_PARSED:
-            _parsed.clear()
-        statements = _parsed[sql] = connection.extract_statements(sql)
-    for statement in statements:
-        # Fetched to the end: an error comes here, and not with the next statement.
-        connection.execute(statement, values or None).fetchall()
-
-
-def set_batch(connection: duckdb.DuckDBPyConnection, first: int, last: int) -> None:
-    """Let the view ``batch`` be the events from sequence ``first`` to ``last``."""
-    connection.execute(f"SET VARIABLE batch = {{'first_seq': {first:d}, 'last_seq': {last:d}}}")
 
 
 def fold(connection: duckdb.DuckDBPyConnection, folds: Iterable[Fold], first: int, last: int) -> None:
     """Run ``folds`` over the events from sequence ``first`` to ``last``, inside the caller's transaction."""
-    set_batch(connection, first, last)
+    events = {"first_seq": first, "last_seq": last}
     for one in folds:
-        run(connection, one.sql)
+        for sql, reads_batch in _over_batch(connection, one.sql):
+            run(connection, sql, events if reads_batch else ())
+
+
+def _over_batch(connection: duckdb.DuckDBPyConnection, fold_sql: str) -> list[tuple[str, bool]]:
+    """Return the statements of a fold, each with whether it reads ``batch``; that is put before those that do."""
+    found = _folds_over_batch.get(fold_sql)
+    if found is None:
+        found = [_with_batch(statement.query) for statement in parsed(connection, fold_sql)]
+        _folds_over_batch[fold_sql] = found
+    return found
+
+
+def _with_batch(statement: str) -> tuple[str, bool]:
+    sql = _LEADING.sub("", statement, count=1)
+    said = _NO_NAME.sub(" ", sql)
+    words = _WORD.findall(said.lower())
+    if "batch" not in words:
+        return sql, False
+    # Planning with every column, most of which the statement does not speak of, would take a single event a tenth longer.
+    columns = ", ".join(name for name in KINDS if name in words) if _names_columns(said, words) else "*"
+    batch = (
+        f"batch AS NOT MATERIALIZED (SELECT {columns or 'seq'} FROM events WHERE seq BETWEEN $first_seq AND $last_seq)"  # noqa: S608
+    )
+    own = _WITH.match(sql)
+    return (f"WITH {batch} {sql}" if own is None else f"{own[0]} {batch}, {sql[own.end() :]}"), True
+
+
+def _names_columns(sql: str, words: Sequence[str]) -> bool:
+    """Whether a statement certainly calls every column of ``batch`` that it reads by its name.
+
+    One that has a star, a SELECT left out, a position, or another name for ``batch``, by which a whole row can be meant, may not.
+    """
+    aliased = len(_PLAIN.findall(sql)) != words.count("batch")
+    abridged = words.count("from") > words.count("select") + (words[0] == "update")
+    starred = "*" in sql.replace("count(*)", "") or "#" in sql or not _STARS.isdisjoint(words)
+    return not (aliased or abridged or starred)
 
 
 def fold_all(

@@ -20,7 +20,7 @@ from typing import Final
 import duckdb
 
 from vmr.errors import QueryError
-from vmr.folding import BATCH, fold
+from vmr.folding import fold
 from vmr.installed import is_installed, made_by, tables_made_by
 from vmr.projections import Fold, Projection, load_projections
 
@@ -139,11 +139,9 @@ class Past:
         found: dict[int, set[str]] = {}
         for type_, step in connection.execute(_MOMENTS_OF_TYPES, [_STEP, types]).fetchall():
             found.setdefault(step, set()).add(type_)
-        connection.execute(f"CREATE VIEW {BATCH}")
         for step, occurring in sorted(found.items()):
             due = [one for one in folds if not occurring.isdisjoint(one.events)]
             fold(connection, due, step * _STEP + 1, min(sequence, (step + 1) * _STEP))
-        connection.execute("DROP VIEW batch")
 
     def _forget(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Drop the moments that were not asked for lately, and that nobody reads."""

@@ -24,10 +24,10 @@ from vmr.errors import DataError
 from vmr.event_columns import columns_of, insert
 from vmr.eventlog import Objects, with_entries
 from vmr.events import Recorded
-from vmr.folding import run, transaction
 from vmr.projections import Fold, Projection, load_projections
 from vmr.schedule import ObjectRef
 from vmr.sql_guard import lock_down
+from vmr.statements import run, transaction
 
 if TYPE_CHECKING:
     from vmr.log import AsyncLog

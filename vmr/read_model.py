@@ -15,10 +15,11 @@ from typing import Any, Final
 import duckdb
 
 from vmr.errors import DataError, LogUnavailableError
-from vmr.folding import BATCH, FOLD_STEP, Steps, fold, fold_all, set_batch, transaction
+from vmr.folding import FOLD_STEP, Steps, fold, fold_all
 from vmr.installed import Installed, drop, hash_of, installed, remember
 from vmr.projections import Projection
 from vmr.rebuild import DROP_SCHEMA, Rebuild, abandon
+from vmr.statements import transaction
 
 __all__ = ["FOLD_STEP", "fold", "fold_all", "open_database", "prepare"]
 
@@ -66,8 +67,6 @@ def prepare(
     if first not in held or held[first].hash != wanted[first]:
         _make(connection, projections, held)
         held = installed(connection)
-    set_batch(connection, 0, 0)
-    connection.execute(f"CREATE TEMP VIEW {BATCH}")
     if [(one.name, one.hash) for one in held.values()] == list(wanted.items()):
         abandon(connection)
         return None

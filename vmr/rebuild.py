@@ -16,9 +16,10 @@ from typing import Final
 import duckdb
 import structlog
 
-from vmr.folding import Steps, fold, transaction
+from vmr.folding import Steps, fold
 from vmr.installed import Installed, drop, hash_of, remember, tables_made_by
 from vmr.projections import Projection
+from vmr.statements import transaction
 
 _SCHEMA: Final = "rebuilding"
 DROP_SCHEMA: Final = f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE"

@@ -95,6 +95,38 @@ def test_a_new_projection_is_one_file_and_is_filled_from_the_past(tmp_path: Path
     projector.close()
 
 
+@pytest.mark.parametrize(
+    "fold",
+    [
+        "INSERT INTO extra SELECT count(*) FROM batch;",
+        "INSERT INTO extra SELECT n FROM (SELECT count(*) AS n FROM batch AS b WHERE b.type = 'vm.added');",
+        "-- batch by batch\nwith own AS (SELECT count(*) AS n FROM batch b) INSERT INTO extra SELECT n FROM own;",
+        (
+            "/* batch */ WITH RECURSIVE up AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM up WHERE n < (SELECT count(*) FROM batch))"
+            " INSERT INTO extra SELECT max(n) FROM up;"
+        ),
+        "INSERT INTO extra SELECT count(*) FROM (SELECT * FROM BATCH, (SELECT '-- batch' AS word)) WHERE producer <> '';",
+        "INSERT INTO extra SELECT count(*) FROM batch WHERE batch::VARCHAR LIKE '%server_name%';",
+        "INSERT INTO extra SELECT count(*) FROM (FROM batch) AS whole WHERE whole.server_name LIKE 'host%';",
+        "INSERT INTO extra SELECT count(*) FROM batch AS a JOIN batch AS b ON a.seq = b.seq AND a.server_name = b.server_name;",
+        (
+            "INSERT INTO extra VALUES (0); UPDATE extra SET seq = (SELECT count(*) FROM batch) WHERE seq = 0; INSERT INTO extra VALUES (0);"
+            "DELETE FROM extra WHERE seq = 0;"
+        ),
+        "MERGE INTO extra USING (SELECT count(*) AS n FROM batch) AS b ON false WHEN NOT MATCHED THEN INSERT VALUES (b.n);",
+    ],
+)
+def test_a_fold_reads_its_batch_however_it_is_written(tmp_path: Path, fold: str) -> None:
+    """Each statement of a fold finds the events of its batch, all of their columns and no other event, by the name ``batch``."""
+    _copy_with(tmp_path, "99_extra.sql", fold, "vm.added")
+    projector = Projector(folder=tmp_path)
+    history = record(VMS)
+    projector.apply(history[:12])
+    projector.apply(history[12:])
+    assert projector.reader().execute("SELECT seq FROM extra ORDER BY seq").fetchall() == [(8,), (12,)]
+    projector.close()
+
+
 def test_other_columns_make_the_read_model_begin_again(tmp_path: Path) -> None:
     """When the table of events itself changes, the log is read again from its first event."""
     folder, path = tmp_path / "projections", tmp_path / "read_model.duckdb"
