@@ -22,7 +22,7 @@ from vmr.archive._parts import PartWriter
 from vmr.archive._refs import Refs
 from vmr.errors import ProjectorMissingError
 from vmr.log import AsyncLog
-from vmr.log._feed import Raw
+from vmr.messages import Raw
 from vmr.opened import opened
 from vmr.projector import collect_garbage_seldom
 from vmr.record import Run, connect

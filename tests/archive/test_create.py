@@ -26,7 +26,8 @@ from vmr.archive._parts import Finished, PartWriter
 from vmr.errors import DataError, InvalidInputError, LogUnavailableError
 from vmr.events import ExperimentEnded, ResourceUploaded, VmAdded
 from vmr.log import AsyncLog
-from vmr.log._feed import Feed, Raw
+from vmr.log._feed import Feed
+from vmr.messages import Raw
 from vmr.projector import Projector
 from vmr.record import Run, run_of
 from vmr.schedule import Entry, EntryFile, ObjectRef

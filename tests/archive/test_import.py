@@ -19,7 +19,7 @@ from vmr.archive import _import as importing
 from vmr.errors import DamagedArchiveError, InvalidInputError, PublishError
 from vmr.events import VmAdded
 from vmr.log import AsyncLog, events_at
-from vmr.log._feed import Raw
+from vmr.messages import Raw
 from vmr.server import EmbeddedServer
 from vmr.settings import Settings
 

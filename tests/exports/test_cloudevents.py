@@ -26,7 +26,8 @@ from vmr.events import Event, Recorded, SchedulePublished, Unknown, encode
 from vmr.exports.cloudevents import read, to_line
 from vmr.exports.importing import import_events
 from vmr.exports.of_run import export, export_run
-from vmr.log import AsyncLog, connect_async, recorded_of
+from vmr.log import AsyncLog, connect_async
+from vmr.messages import recorded_of
 from vmr.settings import Settings
 
 HEAD = b'{"id":"i","time":"2026-01-31T12:00:00Z","producer":"p","version":1,"body":'

@@ -135,6 +135,18 @@ async def test_a_slow_follower_gets_everything(log: AsyncLog) -> None:
     assert found == list(range(1, 3001))
 
 
+async def test_one_request_at_a_time(log: AsyncLog) -> None:
+    """What the server may send is bounded: it hangs up on a client that asks for more than it takes."""
+    await log.publish_many(vms(3000))
+    feed = Feed(log.connection, f"VMR_{log.db}", None, 1, max_batch=50)
+    found: list[int] = []
+    async with aclosing(feed.batches(stop=3000)) as batches:
+        async for batch in batches:
+            found += [raw.sequence for raw in batch]
+    assert found == list(range(1, 3001))
+    assert feed._pulls == 3000 // 200
+
+
 async def test_a_message_dropped_on_the_way_is_noticed_and_read_again(log: AsyncLog) -> None:
     """The consumer's numbering has a hole: the feed makes a new consumer after the last message it has handed over."""
     await log.publish_many(vms(1000))

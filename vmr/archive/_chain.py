@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from vmr.errors import DataError
-from vmr.log._feed import Raw
+from vmr.messages import Raw
 
 BEGIN: Final = bytes(32)
 """The head of the chain before the first event."""

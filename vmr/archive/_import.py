@@ -18,10 +18,11 @@ from vmr.archive._verify import verify_archive
 from vmr.errors import ConflictError, DamagedArchiveError, InvalidInputError, PublishError, VmrError
 from vmr.log import AsyncLog
 from vmr.log._connection import Connection
-from vmr.log._feed import Feed, Raw
+from vmr.log._feed import Feed
 from vmr.log._stream import FIRST_RUN, StreamInfo, definition, stream_info
 from vmr.log._wire import Address
 from vmr.log._writer import Outgoing
+from vmr.messages import Raw
 from vmr.settings import Settings
 from vmr.subjects import ROOT, stream_name
 

@@ -19,8 +19,7 @@ from vmr.archive._manifest import FORMAT, Part, part_name
 from vmr.archive._messages import connect, queries
 from vmr.archive._refs import Refs
 from vmr.event_columns import arrays_of, columns_of, selection
-from vmr.log._events import to_recorded
-from vmr.log._feed import Raw
+from vmr.messages import Raw, to_recorded
 from vmr.projections import load_projections
 
 PART_EVENTS: Final = 32_768

@@ -28,8 +28,7 @@ from vmr.archive._manifest import (
 from vmr.archive._messages import connect, rows
 from vmr.errors import DamagedArchiveError, DataError
 from vmr.events import Recorded
-from vmr.log._events import to_recorded
-from vmr.log._feed import Raw
+from vmr.messages import Raw, to_recorded
 from vmr.schedule import ObjectRef
 
 Tell = Callable[[int, int], None]

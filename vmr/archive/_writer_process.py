@@ -25,7 +25,7 @@ import msgspec
 from vmr.archive._chain import Chain
 from vmr.archive._parts import Finished, PartWriter
 from vmr.errors import DataError
-from vmr.log._feed import Raw
+from vmr.messages import Raw
 from vmr.projector import collect_garbage_seldom
 
 _AHEAD: Final = 16

@@ -29,7 +29,7 @@ import msgspec
 from vmr.errors import InvalidInputError
 from vmr.events import Recorded, encode
 from vmr.exports.events import count_of, events_of
-from vmr.log import recorded_of
+from vmr.messages import recorded_of
 from vmr.record import Tell
 
 # What CloudEvents' type String excludes: control characters, surrogates, and noncharacters (the last two of every plane among them).

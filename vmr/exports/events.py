@@ -16,8 +16,7 @@ import msgspec
 
 from vmr.events import Recorded, SchedulePublished
 from vmr.exports.sql import batches_of
-from vmr.log import recorded_of
-from vmr.log._events import UNREADABLE
+from vmr.messages import UNREADABLE, recorded_of
 
 _MOST: Final = 2**63 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

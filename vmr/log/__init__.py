@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from vmr.log._async import AsyncLog
 from vmr.log._connect import connect, connect_async
-from vmr.log._events import recorded_of
 from vmr.log._identity import Identity, read_identity
 from vmr.log._last import events_at, last_events
 from vmr.log._sync import Log
@@ -20,5 +19,4 @@ __all__ = [
     "events_at",
     "last_events",
     "read_identity",
-    "recorded_of",
 ]

@@ -16,7 +16,7 @@ from vmr.errors import LogUnavailableError
 from vmr.eventlog import Fence
 from vmr.events import Event, KnownBody, Recorded, new_event
 from vmr.log._connection import Connection
-from vmr.log._events import copy_of, to_message, to_messages, to_recorded
+from vmr.log._events import copy_of, to_message, to_messages
 from vmr.log._feed import Feed
 from vmr.log._objects import ObjectStore, Progress
 from vmr.log._power import power_safe
@@ -25,6 +25,7 @@ from vmr.log._stream import open_stream, stream_info
 from vmr.log._verbs import Verbs
 from vmr.log._wire import Address
 from vmr.log._writer import Outgoing
+from vmr.messages import to_recorded
 from vmr.query import Answer, AsOf
 from vmr.query_client import QueryProgress, ask
 from vmr.schedule import Entry, ObjectRef

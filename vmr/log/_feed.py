@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncGenerator, Sequence
 from functools import cache
 from secrets import token_hex
@@ -30,31 +29,13 @@ from vmr.errors import DataError, InvalidInputError, LogUnavailableError
 from vmr.log._connection import Connection
 from vmr.log._stream import stream_info
 from vmr.log._wire import ApiRefusedError, ConnectionLostError, NoAnswerError
+from vmr.messages import Raw, stored_time
 
 _log = structlog.get_logger(__name__)
 _CREATE_SECONDS: Final = 60.0
 _SETTLE_SECONDS: Final = 0.05
 _PULL_BYTES: Final = 32 * 1024 * 1024
 _ENDS_PULL: Final = frozenset({"404", "408"})
-
-
-STORED_HEADER: Final = "Vmr-Stored"
-"""Header of a message that is a copy: when the original was stored, in nanoseconds since the epoch."""
-_STORED: Final = re.compile(rb"\r\nVmr-Stored:[ \t]*(\d{1,19})[ \t]*(?:\r\n|$)")
-_LATEST: Final = 2**63
-
-
-class Raw(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A message as the stream holds it; ``pending`` is how many there were after it when it was sent.
-
-    ``stored`` is in nanoseconds since the epoch: of the original, where the message is a copy (see `STORED_HEADER`).
-    """
-
-    sequence: int
-    stored: int
-    subject: str
-    data: bytes
-    pending: int
 
 
 class _Definition(msgspec.Struct, frozen=True):
@@ -104,6 +85,7 @@ class Feed:
         self._arrived: list[Raw] = []
         self._number = 0
         self._wanted = 0
+        self._pulls = 0
         self._lost: str | None = None
 
     async def batches(self, *, stop: int | None = None) -> AsyncGenerator[list[Raw], None]:
@@ -163,7 +145,7 @@ class Feed:
         self._consumer = f"reader-{token_hex(8)}"
         self._inbox = self._connection.client.new_inbox()
         self._subscription = await self._connection.client.subscribe(
-            self._inbox, cb=self._on_message, pending_msgs_limit=8 * self._max_batch, pending_bytes_limit=0
+            f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=8 * self._max_batch, pending_bytes_limit=0
         )
         self._connection.client.hand_over(self._subscription, self._on_data)
 
@@ -219,12 +201,13 @@ class Feed:
 
     async def _pull(self) -> None:
         self._wanted = 4 * self._max_batch
+        self._pulls += 1
         limit = max(_PULL_BYTES, 2 * self._connection.max_payload)
         request = _definition().pull | {"batch": self._wanted, "max_bytes": limit}
         await self._connection.send(
             f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
             msgspec.json.encode(request),
-            reply=self._inbox,
+            reply=f"{self._inbox}.{self._pulls}",
         )
 
     async def _until_batch(self, generation: int) -> None:
@@ -254,7 +237,7 @@ class Feed:
             headers = "".join(f"\r\n{name}: {value}" for name, value in (message.headers or {}).items())
             self._on_data(message.subject.encode(), message.reply.encode(), message.data, headers.encode())
         else:
-            self._on_status(message.headers or {})
+            self._on_status(message.headers or {}, int(message.subject.rpartition(".")[2]))
             self._changed.set()
 
     def _on_data(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
@@ -272,18 +255,13 @@ class Feed:
         stored = stored_time(headers, int(tokens[first + 5]))
         self._arrived.append(Raw(int(tokens[first + 3]), stored, subject.decode(), data, int(tokens[first + 6])))
 
-    def _on_status(self, headers: dict[str, str]) -> None:
+    def _on_status(self, headers: dict[str, str], pull: int) -> None:
         status, description = headers.get("Status", ""), headers.get("Description", "")
         if status == "100":
             return
         if status in _ENDS_PULL or (status == "409" and ("Batch" in description or "MaxBytes" in description)):
-            self._wanted = 0
+            # That one has sent all that was asked for is told after its last message, when the next one may be under way already.
+            if pull == self._pulls:
+                self._wanted = 0
         elif self._lost is None:
             self._lost = f"{status} {description}".strip() or "an answer without a meaning"
-
-
-def stored_time(headers: bytes | None, otherwise: int) -> int:
-    """Return when the message with this block of headers was stored, ``otherwise`` where it does not say so (ns since the epoch)."""
-    found = _STORED.search(headers) if headers else None
-    said = otherwise if found is None else int(found[1])
-    return said if said < _LATEST else otherwise

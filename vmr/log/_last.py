@@ -11,9 +11,8 @@ import msgspec
 
 from vmr.events import Recorded
 from vmr.log._async import AsyncLog
-from vmr.log._events import to_recorded
-from vmr.log._feed import Raw, stored_time
 from vmr.log._wire import ApiRefusedError
+from vmr.messages import Raw, stored_time, to_recorded
 from vmr.subjects import stream_name
 
 _NO_MESSAGE: Final = 10037

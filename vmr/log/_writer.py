@@ -19,8 +19,8 @@ import uuid_utils
 from vmr.errors import PublishError
 from vmr.eventlog import Fence
 from vmr.log._connection import Connection
-from vmr.log._feed import STORED_HEADER
 from vmr.log._wire import ApiError, ApiRefusedError, ConnectionLostError, NoAnswerError, NobodyListensError
+from vmr.messages import STORED_HEADER
 
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")

@@ -16,7 +16,7 @@ from vmr import read_model
 from vmr.errors import DataError
 from vmr.event_columns import json_body
 from vmr.events import Recorded, SchedulePublished, Unknown, encode
-from vmr.log import recorded_of
+from vmr.messages import recorded_of
 from vmr.projections import Projection, load_projections
 from vmr.read_model import fold_all
 from vmr.schedule import Entry, ObjectRef

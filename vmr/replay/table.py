@@ -12,7 +12,7 @@ from vmr import contract
 from vmr.as_of import moment_of, sequence_of
 from vmr.errors import DataError, InvalidInputError, QueryError
 from vmr.events import Recorded
-from vmr.log import recorded_of
+from vmr.messages import recorded_of
 from vmr.opened.build import parquet, quoted, relation_of
 from vmr.opened.cache import Opened
 from vmr.projections import Query, bind, load_queries
