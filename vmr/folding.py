@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 import duckdb
@@ -61,12 +62,13 @@ def _with_batch(statement: str) -> tuple[str, bool]:
 def _names_columns(sql: str, words: Sequence[str]) -> bool:
     """Whether a statement certainly calls every column of ``batch`` that it reads by its name.
 
-    One that has a star, a SELECT left out, a position, or another name for ``batch``, by which a whole row can be meant, may not.
+    One that has a star, a SELECT left out, a position, BY NAME, or another name for ``batch``, by which a whole row can be meant, may not.
     """
     aliased = len(_PLAIN.findall(sql)) != words.count("batch")
     abridged = words.count("from") > words.count("select") + (words[0] == "update")
     starred = "*" in sql.replace("count(*)", "") or "#" in sql or not _STARS.isdisjoint(words)
-    return not (aliased or abridged or starred)
+    by_name = ("by", "name") in pairwise(words)
+    return not (aliased or abridged or starred or by_name)
 
 
 def fold_all(

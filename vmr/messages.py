@@ -14,9 +14,8 @@ from vmr.errors import DataError
 from vmr.events import Event, Recorded, Unknown, decode
 
 _log = structlog.get_logger(__name__)
-UNREADABLE = "unreadable"
+UNREADABLE: Final = "unreadable"
 """Type of the `Unknown` event that stands for a message which is no event at all."""
-
 
 STORED_HEADER: Final = "Vmr-Stored"
 """Header of a message that is a copy: when the original was stored, in nanoseconds since the epoch."""

@@ -18,9 +18,9 @@ A projection's file is SQL in sections, each introduced by a comment::
     CREATE VIEW transfer AS SELECT * FROM $present.transfer WHERE seq <= $sequence;
 
 A fold runs when events of the types that it names are in the batch; ``batch`` is the range of the table ``events`` that is being
-folded, with events of all types. It must not look at other types: when they come alone, it does not run. A statement that reads ``batch`` is an INSERT, UPDATE, DELETE, MERGE or SELECT. There may be several
-folds, which run in their order in the file; the other sections may be missing. Files are used in the order of their names, so
-that a view may use what an earlier file made.
+folded, with events of all types. It must not look at other types: when they come alone, it does not run. A statement that reads ``batch`` is an INSERT, UPDATE, DELETE, MERGE or
+SELECT. There may be several folds, which run in their order in the file; the other sections may be missing. Files are used in the
+order of their names, so that a view may use what an earlier file made.
 
 ``as of`` says what the tables were after the event ``$sequence``, by the rows that they have now (``$present.NAME``), as views: for
 tables whose rows tell by their sequences what was not yet so. It must give what folding the events up to there gives, and spares

@@ -139,10 +139,8 @@ async def test_one_request_at_a_time(log: AsyncLog) -> None:
     """What the server may send is bounded: it hangs up on a client that asks for more than it takes."""
     await log.publish_many(vms(3000))
     feed = Feed(log.connection, f"VMR_{log.db}", None, 1, max_batch=50)
-    found: list[int] = []
     async with aclosing(feed.batches(stop=3000)) as batches:
-        async for batch in batches:
-            found += [raw.sequence for raw in batch]
+        found = [raw.sequence async for batch in batches for raw in batch]
     assert found == list(range(1, 3001))
     assert feed._pulls == 3000 // 200
 

@@ -106,6 +106,11 @@ def test_a_new_projection_is_one_file_and_is_filled_from_the_past(tmp_path: Path
             " INSERT INTO extra SELECT max(n) FROM up;"
         ),
         "INSERT INTO extra SELECT count(*) FROM (SELECT * FROM BATCH, (SELECT '-- batch' AS word)) WHERE producer <> '';",
+        "INSERT INTO extra SELECT n FROM (WITH own AS (FROM batch WHERE (SELECT true)) SELECT count(server_name) AS n FROM own);",
+        (
+            "CREATE TEMP TABLE kept AS SELECT * FROM events LIMIT 0; INSERT INTO kept BY NAME FROM batch WHERE (SELECT true);"
+            "INSERT INTO extra SELECT count(server_name) FROM kept; DROP TABLE kept;"
+        ),
         "INSERT INTO extra SELECT count(*) FROM batch WHERE batch::VARCHAR LIKE '%server_name%';",
         "INSERT INTO extra SELECT count(*) FROM (FROM batch) AS whole WHERE whole.server_name LIKE 'host%';",
         "INSERT INTO extra SELECT count(*) FROM batch AS a JOIN batch AS b ON a.seq = b.seq AND a.server_name = b.server_name;",

@@ -26,7 +26,8 @@ from vmr.cli.replay import parse_speed
 from vmr.errors import InvalidInputError
 from vmr.events import encode
 from vmr.log import AsyncLog
-from vmr.replay.publishing import SEQUENCE_HEADER, STORED_HEADER, TIME_HEADER, check_prefix
+from vmr.messages import STORED_HEADER
+from vmr.replay.publishing import SEQUENCE_HEADER, TIME_HEADER, check_prefix
 
 
 class Said(NamedTuple):

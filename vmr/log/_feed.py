@@ -199,6 +199,11 @@ class Feed:
                 "what was made of them cannot be trusted any more"
             )
 
+    @property
+    def _reply_subject(self) -> str:
+        """Where the messages of the last pull request go, and what the server says about it."""
+        return f"{self._inbox}.{self._pulls}"
+
     async def _pull(self) -> None:
         self._wanted = 4 * self._max_batch
         self._pulls += 1
@@ -207,7 +212,7 @@ class Feed:
         await self._connection.send(
             f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
             msgspec.json.encode(request),
-            reply=f"{self._inbox}.{self._pulls}",
+            reply=self._reply_subject,
         )
 
     async def _until_batch(self, generation: int) -> None:
@@ -237,7 +242,7 @@ class Feed:
             headers = "".join(f"\r\n{name}: {value}" for name, value in (message.headers or {}).items())
             self._on_data(message.subject.encode(), message.reply.encode(), message.data, headers.encode())
         else:
-            self._on_status(message.headers or {}, int(message.subject.rpartition(".")[2]))
+            self._on_status(message.headers or {}, of_this_pull=message.subject == self._reply_subject)
             self._changed.set()
 
     def _on_data(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
@@ -255,13 +260,13 @@ class Feed:
         stored = stored_time(headers, int(tokens[first + 5]))
         self._arrived.append(Raw(int(tokens[first + 3]), stored, subject.decode(), data, int(tokens[first + 6])))
 
-    def _on_status(self, headers: dict[str, str], pull: int) -> None:
+    def _on_status(self, headers: dict[str, str], *, of_this_pull: bool) -> None:
         status, description = headers.get("Status", ""), headers.get("Description", "")
         if status == "100":
             return
         if status in _ENDS_PULL or (status == "409" and ("Batch" in description or "MaxBytes" in description)):
             # That one has sent all that was asked for is told after its last message, when the next one may be under way already.
-            if pull == self._pulls:
+            if of_this_pull:
                 self._wanted = 0
         elif self._lost is None:
             self._lost = f"{status} {description}".strip() or "an answer without a meaning"

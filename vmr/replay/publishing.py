@@ -9,13 +9,13 @@ import nats.errors
 
 from vmr.errors import InvalidInputError, LogUnavailableError
 from vmr.events import Recorded, encode
+from vmr.messages import STORED_HEADER
 from vmr.subjects import QUERY_ROOT, ROOT
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
 SEQUENCE_HEADER: Final = "Vmr-Sequence"
-STORED_HEADER: Final = "Vmr-Stored"
 TIME_HEADER: Final = "Vmr-Time"
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _TAKEN: Final = frozenset({ROOT, QUERY_ROOT, "_INBOX", "_R_"})
