@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 _QUIET_SECONDS: Final = 1.0
+_GATHERED: Final = 5000
+"""Events that may gather while others are folded: as many as come at once from a long history."""
 _MOVE_CURSOR: Final = "UPDATE log_cursor SET seq = ?, run = ?"
 
 
@@ -251,7 +253,7 @@ async def _belongs(projector: Projector, log: AsyncLog) -> bool:
 async def run_projector(source: EventSource, projector: Projector, watch: CursorWatch | None = None) -> None:
     """Follow ``source`` from the projector's cursor on, for ever; tell ``watch`` of every step.
 
-    While a batch is folded, the next one is read: what came meanwhile is one event when it is quiet, thousands when it is not.
+    While a batch is folded, the next one gathers: what has come by the end is one event when it is quiet, thousands when it is not.
     Projections that are folded anew get a step after every batch, and all the time that no events come. When none have come for
     a while, what there is goes to disk.
     """
@@ -259,17 +261,24 @@ async def run_projector(source: EventSource, projector: Projector, watch: Cursor
     watch.advance(projector.cursor)
     batches = source.follow(start=projector.cursor + 1)
     coming = asyncio.ensure_future(_next(source, batches))
+    gathered: list[Recorded] = []
     folding: asyncio.Future[Any] | None = None
     stepped = quiet = False
     with ThreadPoolExecutor(1, thread_name_prefix="projector") as thread:
         try:
             while True:
-                work: Callable[[], object] | None = None
-                if folding is None and projector.rebuilding and not (stepped and coming.done()):
-                    work, stepped = projector.rebuild_step, True
-                elif folding is None and coming.done():
-                    work, stepped = partial(projector.apply, coming.result()), False
+                failed = coming.done() and coming.exception() is not None
+                if coming.done() and not failed and len(gathered) < _GATHERED:
+                    gathered += coming.result()
                     coming = asyncio.ensure_future(_next(source, batches))
+                work: Callable[[], object] | None = None
+                if folding is None and projector.rebuilding and not (stepped and (gathered or failed)):
+                    work, stepped = projector.rebuild_step, True
+                elif folding is None and gathered:
+                    work, stepped = partial(projector.apply, gathered), False
+                    gathered = []
+                elif folding is None and failed:
+                    coming.result()
                 elif folding is None and projector.wants_checkpoint(quiet=quiet):
                     work = partial(projector.checkpoint, quiet=quiet)
                 if work is not None:
@@ -288,7 +297,7 @@ async def run_projector(source: EventSource, projector: Projector, watch: Cursor
 
 
 def _under_way(coming: asyncio.Future[list[Recorded]], folding: asyncio.Future[Any] | None) -> set[asyncio.Future[Any]]:
-    """Return what to wait for: a batch that has come is no news while the one before is being folded."""
+    """Return what to wait for: what has come already, and cannot be taken before the end of a fold, is no news."""
     if folding is None:
         return {coming}
     return {folding} if coming.done() else {coming, folding}
