@@ -127,17 +127,18 @@ def columns_of(batch: Sequence[Recorded], run: int, *, few: bool = True) -> dict
     a few events come with the fields' own columns instead, which is quicker then, unless ``few`` is False.
     """
     events = [record.event for record in batch]
+    kinds = [type(event.body) for event in events]
     bodies = [_body(record) for record in batch]
     columns: dict[str, list[Any]] = {
         "seq": [record.sequence for record in batch],
-        "run": _runs(batch, run),
+        "run": _runs(batch, run) if ExperimentCleared in kinds or batch[0].sequence == 1 else [run] * len(batch),
         "time": [microseconds(event.time) for event in events],
         "stored": [record.stored // 1000 for record in batch],
         "id": [event.id for event in events],
         "producer": [event.producer for event in events],
-        "type": [_NAMES.get(type(event.body)) or event.type for event in events],
+        "type": [_NAMES.get(kind) or event.type for kind, event in zip(kinds, events, strict=True)],
         "version": [event.version if -_INT64 <= event.version < _INT64 else None for event in events],
-        "known": [not isinstance(event.body, Unknown) for event in events],
+        "known": [kind is not Unknown for kind in kinds],
         "subject": [record.subject for record in batch],
         "body": [body for body, _ in bodies],
     }
@@ -160,8 +161,6 @@ def _value(record: Recorded, column: str) -> Any:
 
 
 def _runs(batch: Sequence[Recorded], run: int) -> list[int]:
-    if not any(type(record.event.body) is ExperimentCleared or record.sequence == 1 for record in batch):
-        return [run] * len(batch)
     runs = []
     for record in batch:
         run += begins_run(record)

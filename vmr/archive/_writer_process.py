@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import gc
 import signal
 import struct
 import sys
@@ -26,7 +27,6 @@ from vmr.archive._chain import Chain
 from vmr.archive._parts import Finished, PartWriter
 from vmr.errors import DataError
 from vmr.messages import Raw
-from vmr.projector import collect_garbage_seldom
 
 _AHEAD: Final = 16
 _BUFFER: Final = 48 << 20
@@ -166,7 +166,8 @@ def main() -> None:
     """Write parts until there are no more requests."""
     # Ctrl-C is its caller's, who ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    collect_garbage_seldom()
+    # What is made here by the million has no cycles, and looking for some takes a fifteenth of the time.
+    gc.disable()
     with contextlib.suppress(OSError):
         # A batch at a time, and not twenty pieces of it; a system may refuse, and then it is only slower.
         fcntl.fcntl(sys.stdin.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
