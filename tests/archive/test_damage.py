@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from tests.archive.damaging import Golden, Outcome, flipped
-from vmr.archive import Verdict, verify_archive
+from tests.archive.folded import GOLDEN
+from vmr.archive import Verdict, open_archive, verify_archive
 from vmr.archive._bytes import SEAL_SIZE
 from vmr.archive._reader_process import PartReader
 from vmr.errors import DataError
@@ -51,6 +52,21 @@ def test_a_whole_archive_is_whole(archive: Path, golden: Golden) -> None:
     assert verdict.whole
     assert (verdict.first, verdict.last, verdict.chain) == (1, golden.manifest.last, golden.manifest.chain)
     assert str(verdict) == f"{archive} is whole: events 1 to {golden.manifest.last}, hash chain {golden.manifest.chain}"
+
+
+@pytest.mark.parametrize("bit", [138_704, 176_112])
+def test_a_part_that_breaks_the_database_spoils_no_other(bit: int, tmp_path: Path) -> None:
+    """DuckDB 2.0 takes either of these for an error of its own, and its database answers nothing from then on."""
+    with open_archive(GOLDEN / "simple-server.zip") as opened, PartReader() as reader:
+        (part,) = opened.manifest.parts
+        whole = opened.extract(part, tmp_path)
+        damaged = tmp_path / "damaged.parquet"
+        damaged.write_bytes(flipped(whole.read_bytes(), bit))
+        first = reader.check(damaged, part.first, part.last, part.before, None)
+        assert first.problem
+        assert first.whole < part.last - part.first + 1
+        second = reader.check(whole, part.first, part.last, part.before, part.after)
+        assert (second.problem, second.whole) == ("", part.last - part.first + 1)
 
 
 def test_ten_thousand_flips_and_cuts_are_all_noticed_and_named(golden: Golden, memory_folder: Path) -> None:

@@ -48,6 +48,22 @@ def rows(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[list[tup
             yield found
 
 
+class Database:
+    """An empty database in memory that outlives what it reads.
+
+    What a damaged Parquet file says can be what DuckDB takes for an error of its own, after which a database answers nothing any more.
+    """
+
+    def __init__(self) -> None:
+        self.connection = connect()
+
+    def failed(self, error: Exception) -> None:
+        """Note an error that reading has ended with; where it has broken the database, another takes its place."""
+        if isinstance(error, duckdb.InternalException | duckdb.FatalException):
+            self.connection.close()
+            self.connection = connect()
+
+
 class Checked(msgspec.Struct, frozen=True):
     """What a look at a part has shown.
 
@@ -63,13 +79,11 @@ class Checked(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-def check(
-    connection: duckdb.DuckDBPyConnection, path: Path, first: int, last: int, before: str, after: str | None
-) -> Checked:
+def check(database: Database, path: Path, first: int, last: int, before: str, after: str | None) -> Checked:
     """Return how many events of the Parquet file at ``path`` are proven whole.
 
     Args:
-        connection: to an empty database, see `connect`.
+        database: to read with.
         path: of the file, in which anything may be damaged.
         first: sequence that its first event must have.
         last: sequence that its last event must have.
@@ -77,10 +91,10 @@ def check(
         after: head after the last event; None where it is not known, and only the check values in the rows prove the events.
 
     """
-    found = _follow(_rows_until_error(connection, path), first, last, bytes.fromhex(before), after)
+    found = _follow(_rows_until_error(database, path), first, last, bytes.fromhex(before), after)
     if found.problem and after is not None:
         # Where only the check values are damaged, the events prove themselves by the head after them.
-        again = _follow(_unchecked_rows(connection, path), first, last, bytes.fromhex(before), after)
+        again = _follow(_unchecked_rows(database, path), first, last, bytes.fromhex(before), after)
         return found if again.problem else again
     return found
 
@@ -130,23 +144,25 @@ def _proven_by_head(
     return Checked(good - first, good_head.hex(), problem)
 
 
-def _rows_until_error(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[_Row | str]:
+def _rows_until_error(database: Database, path: Path) -> Iterator[_Row | str]:
     """Yield the rows that can be read, and after them the reason why no more can be."""
     try:
-        for batch in rows(connection, path):
+        for batch in rows(database.connection, path):
             yield from batch
     except (duckdb.Error, UnicodeDecodeError, ValueError, OverflowError) as error:
+        database.failed(error)
         yield _unreadable(error, path)
 
 
-def _unchecked_rows(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[_Row | str]:
+def _unchecked_rows(database: Database, path: Path) -> Iterator[_Row | str]:
     sql = f"SELECT seq, stored_ns, subject, payload FROM ({queries()['messages'].sql})"  # noqa: S608 - vmr's own
     try:
-        with contextlib.closing(connection.cursor()) as cursor:
+        with contextlib.closing(database.connection.cursor()) as cursor:
             cursor.execute(sql, {"path": str(path)})
             while found := cursor.fetchmany(_STEP):
                 yield from ((*row, None) for row in found)
     except (duckdb.Error, UnicodeDecodeError, ValueError, OverflowError) as error:
+        database.failed(error)
         yield _unreadable(error, path)
 
 

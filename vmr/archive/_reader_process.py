@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import msgspec
 
-from vmr.archive._messages import Checked, check, connect
+from vmr.archive._messages import Checked, Database, check
 
 _SECONDS: Final = 120.0
 _PROGRAM: Final = f"from {__name__} import main; main()"
@@ -91,9 +91,9 @@ class PartReader:
 
 def main() -> None:
     """Answer requests until there are no more."""
-    connection = connect()
+    database = Database()
     for line in sys.stdin.buffer:
         asked = _requests.decode(line)
-        found = check(connection, Path(asked.path), asked.first, asked.last, asked.before, asked.after)
+        found = check(database, Path(asked.path), asked.first, asked.last, asked.before, asked.after)
         sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
         sys.stdout.buffer.flush()
