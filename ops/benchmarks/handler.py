@@ -338,7 +338,7 @@ async def _output(guest: Path) -> tuple[float, float]:
 
 
 async def measure() -> list[Row]:
-    """Return the family's rows. Needs root and the stock agent for the rows on a real guest."""
+    """Return the family's rows. Those of real guests need root, the stock agent, and what makes virtual machines."""
 
     def less(value: float) -> Goal:
         return Goal(value=value, better="less")
