@@ -199,18 +199,18 @@ def _readable(raw: bytes) -> str:
     return text
 
 
-def insert(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Insert ``columns`` (of `columns_of`) as rows of ``events``."""
+def insert(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, Sequence[Any]], table: str = "events") -> None:
+    """Insert ``columns`` (of `columns_of`) as rows of ``table``, which has the columns of ``events``."""
     if "fields" in columns:
         # A batch that fails leaves its name behind, for the next batch to replace.
         connection.register("incoming", arrays_of(columns))
-        execute(connection, f"INSERT INTO events BY NAME {selection(frozenset(columns['type']))}")
+        execute(connection, f"INSERT INTO {table} BY NAME {selection(frozenset(columns['type']))}")
         connection.unregister("incoming")
         return
     row = ", ".join("make_timestamptz(?::BIGINT)" if KINDS[name] == "time" else "?" for name in columns)
     values = ", ".join([f"({row})"] * len(columns["seq"]))
     given = [value for row in zip(*columns.values(), strict=True) for value in row]
-    execute(connection, f"INSERT INTO events ({', '.join(columns)}) VALUES {values}", given)  # noqa: S608 - names
+    execute(connection, f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values}", given)  # noqa: S608 - names
 
 
 def arrays_of(columns: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray[Any, Any]]:

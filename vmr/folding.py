@@ -6,9 +6,10 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final, Protocol
 
 import duckdb
+import msgspec
 
 from vmr.event_columns import KINDS
 from vmr.projections import Fold, Projection
@@ -23,20 +24,65 @@ _WORD: Final = re.compile(r"\w+")
 _PLAIN: Final = re.compile(r"\b(?:FROM|JOIN)\s+batch\b(?=\s*(?:$|[;)]|WHERE\b|GROUP\b))", re.IGNORECASE)
 _STARS: Final = frozenset({"columns", "natural"})
 _WITH: Final = re.compile(r"WITH(\s+RECURSIVE)?\b", re.IGNORECASE)
-_folds_over_batch: dict[str, list[tuple[str, bool]]] = {}
 _MOVE_CURSOR: Final = "UPDATE log_cursor SET seq = e.seq, run = e.run FROM events AS e WHERE e.seq = ?"
 
 
-def fold(connection: duckdb.DuckDBPyConnection, folds: Iterable[Fold], first: int, last: int) -> None:
-    """Run ``folds`` over the events from sequence ``first`` to ``last``, inside the caller's transaction."""
-    events = {"first_seq": first, "last_seq": last}
+class Batch(Protocol):
+    """The events that folds run over."""
+
+    def select(self, columns: Sequence[str] | None) -> str:
+        """Return a SELECT of these ``columns`` of the table ``events``, or of all of them, with ``?`` for the values of `values`."""
+        ...
+
+    def values(self, columns: Sequence[str] | None) -> list[Any]:
+        """Return the values for `select`."""
+        ...
+
+
+class Range(msgspec.Struct, frozen=True):
+    """The events from one sequence to another, in a table or view with the columns of ``events``."""
+
+    first: int
+    last: int
+    table: str = "events"
+
+    def select(self, columns: Sequence[str] | None) -> str:
+        """Return the SELECT of ``columns``; see `Batch`."""
+        names = "*" if columns is None else ", ".join(columns) or "seq"
+        return f"SELECT {names} FROM {self.table} WHERE seq BETWEEN ? AND ?"  # noqa: S608 - names
+
+    def values(self, columns: Sequence[str] | None) -> list[Any]:
+        """Return the two sequences."""
+        return [self.first, self.last]
+
+
+class _Statement(msgspec.Struct, frozen=True):
+    """A statement of a fold: what comes before the definition of ``batch``, which columns of that it reads, and what comes after.
+
+    ``head`` is empty where it does not read ``batch``; ``columns`` is None where it may read all of them.
+    """
+
+    head: str
+    columns: tuple[str, ...] | None
+    tail: str
+
+
+_folds_over_batch: dict[str, list[_Statement]] = {}
+
+
+def fold(connection: duckdb.DuckDBPyConnection, folds: Iterable[Fold], batch: Batch) -> None:
+    """Run ``folds`` over the events of ``batch``, inside the caller's transaction."""
     for one in folds:
-        for sql, reads_batch in _over_batch(connection, one.sql):
-            run(connection, sql, events if reads_batch else ())
+        for statement in _over_batch(connection, one.sql):
+            if statement.head:
+                sql = f"{statement.head} batch AS NOT MATERIALIZED ({batch.select(statement.columns)}){statement.tail}"
+                run(connection, sql, batch.values(statement.columns))
+            else:
+                run(connection, statement.tail)
 
 
-def _over_batch(connection: duckdb.DuckDBPyConnection, fold_sql: str) -> list[tuple[str, bool]]:
-    """Return the statements of a fold, each with whether it reads ``batch``; that is put before those that do."""
+def _over_batch(connection: duckdb.DuckDBPyConnection, fold_sql: str) -> list[_Statement]:
+    """Return the statements of a fold, those that read ``batch`` with room for it before them."""
     found = _folds_over_batch.get(fold_sql)
     if found is None:
         found = [_with_batch(statement.query) for statement in parsed(connection, fold_sql)]
@@ -44,19 +90,18 @@ def _over_batch(connection: duckdb.DuckDBPyConnection, fold_sql: str) -> list[tu
     return found
 
 
-def _with_batch(statement: str) -> tuple[str, bool]:
+def _with_batch(statement: str) -> _Statement:
     sql = _LEADING.sub("", statement, count=1)
     said = _NO_NAME.sub(" ", sql)
     words = _WORD.findall(said.lower())
     if "batch" not in words:
-        return sql, False
+        return _Statement("", (), sql)
     # Planning with every column, most of which the statement does not speak of, would take a single event a tenth longer.
-    columns = ", ".join(name for name in KINDS if name in words) if _names_columns(said, words) else "*"
-    batch = (
-        f"batch AS NOT MATERIALIZED (SELECT {columns or 'seq'} FROM events WHERE seq BETWEEN $first_seq AND $last_seq)"  # noqa: S608
-    )
+    columns = tuple(name for name in KINDS if name in words) if _names_columns(said, words) else None
     own = _WITH.match(sql)
-    return (f"WITH {batch} {sql}" if own is None else f"{own[0]} {batch}, {sql[own.end() :]}"), True
+    return (
+        _Statement("WITH", columns, f" {sql}") if own is None else _Statement(own[0], columns, f", {sql[own.end() :]}")
+    )
 
 
 def _names_columns(sql: str, words: Sequence[str]) -> bool:
@@ -93,7 +138,7 @@ def fold_all(
         with steps.within_memory(), transaction(connection):
             end = min(last, first + steps.size - 1)
             types = _types(connection, first, end)
-            fold(connection, [one for one in folds if not types.isdisjoint(one.events)], first, end)
+            fold(connection, [one for one in folds if not types.isdisjoint(one.events)], Range(first, end))
             connection.execute(_MOVE_CURSOR, [end]).fetchall()
         if steps.fitted:
             first = end + 1

@@ -20,7 +20,7 @@ from typing import Final
 import duckdb
 
 from vmr.errors import QueryError
-from vmr.folding import fold
+from vmr.folding import Range, fold
 from vmr.installed import is_installed, made_by, tables_made_by
 from vmr.projections import Fold, Projection, load_projections
 
@@ -141,7 +141,7 @@ class Past:
             found.setdefault(step, set()).add(type_)
         for step, occurring in sorted(found.items()):
             due = [one for one in folds if not occurring.isdisjoint(one.events)]
-            fold(connection, due, step * _STEP + 1, min(sequence, (step + 1) * _STEP))
+            fold(connection, due, Range(step * _STEP + 1, min(sequence, (step + 1) * _STEP)))
 
     def _forget(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Drop the moments that were not asked for lately, and that nobody reads."""

@@ -53,6 +53,8 @@ from vmr.events import BODY_TYPES
 _HEADER: Final = re.compile(r"--\s*(projection|section):\s*(.*?)\s*$")
 _PARAMETER: Final = re.compile(r"--\s*parameter\s+([a-z][a-z0-9_]*):\s*(.+?)\s*$")
 _USED: Final = re.compile(r"\$([a-z][a-z0-9_]*)")
+_WHOLE: Final = re.compile(r"\$([a-z][a-z0-9_]*)::(INTEGER|BIGINT)\b")
+_BITS: Final = {"INTEGER": 32, "BIGINT": 64}
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _SECTIONS: Final = ("table", "fold on EVENT, EVENT…", "as of", "views")
 
@@ -101,6 +103,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         description: the question that it answers.
         parameters: what each parameter means; all may be left out.
         sql: the statement, with named parameters.
+        whole: the parameters that are whole numbers, and of how many bits.
 
     """
 
@@ -108,6 +111,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     parameters: dict[str, str]
     sql: str
+    whole: dict[str, int] = {}
 
 
 def parse_projection(text: str, place: str) -> Projection:
@@ -194,7 +198,8 @@ def parse_query(text: str, name: str, place: str) -> Query:
         raise DataError(
             f"{place}: parameter {odd[0]!r} must be used in the SQL and told of in '-- parameter {odd[0]}: …'"
         )
-    return Query(name=name, description=" ".join(prose).strip(), parameters=parameters, sql=sql)
+    whole = {parameter: _BITS[type_] for parameter, type_ in _WHOLE.findall(sql)}
+    return Query(name=name, description=" ".join(prose).strip(), parameters=parameters, whole=whole, sql=sql)
 
 
 def load_projections(folder: Path | None = None) -> tuple[Projection, ...]:
@@ -226,8 +231,25 @@ def load_questions() -> dict[str, Query]:
 
 
 def bind(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a value for every parameter of ``query``, None where none is given; raise `QueryError` for one that it has not."""
+    """Return a value for every parameter of ``query``, None where none is given.
+
+    Raises `QueryError` for a parameter that it has not, and for a value that is no whole number where it must be one: DuckDB says so only
+    of a table that has rows.
+    """
     if unknown := sorted(given.keys() - query.parameters.keys()):
         known = ", ".join(query.parameters) or "none"
         raise QueryError(f"no parameter {unknown[0]!r}; the parameters of {query.name} are: {known}")
-    return {name: given.get(name) for name in query.parameters}
+    return {name: _bound(query, name, given.get(name)) for name in query.parameters}
+
+
+def _bound(query: Query, name: str, value: Any) -> Any:
+    bits = query.whole.get(name)
+    if value is None or bits is None:
+        return value
+    try:
+        number = int(value)
+    except (ValueError, TypeError, OverflowError):
+        number = 1 << bits
+    if not -(1 << bits - 1) <= number < 1 << bits - 1 or (isinstance(value, float) and value != number):
+        raise QueryError(f"parameter {name!r} of {query.name}: {value!r} is no whole number of {bits} bits")
+    return number

@@ -24,7 +24,9 @@ from vmr.errors import DataError
 from vmr.event_columns import columns_of, insert
 from vmr.eventlog import Objects, with_entries
 from vmr.events import Recorded
+from vmr.folding import Batch, Range
 from vmr.projections import Fold, Projection, load_projections
+from vmr.recent_events import SETTLED, RecentEvents, put_back
 from vmr.schedule import ObjectRef
 from vmr.sql_guard import lock_down
 from vmr.statements import run, transaction
@@ -68,7 +70,7 @@ class Projector:
         threads: int = 2,
         folder: Path | None = None,
         beside: bool = False,
-        durable: bool = True,
+        prompt: bool = False,
     ) -> None:
         """Open the read model at ``path``, or make it, with the projections of ``folder`` (default: vmr's own).
 
@@ -77,18 +79,20 @@ class Projector:
         Projections that have changed are folded again first; with ``beside``, those of before go on meanwhile, and
         `rebuild_step` folds the new ones.
 
-        Unless ``durable``, batches are not on disk when `apply` returns but at a checkpoint (`checkpoint`, `close`): for a file whose
-        events are in a log that can be read again.
+        A ``prompt`` one has single events sooner, and is for vmr's own queries. For that, they come to ``events`` by way of `vmr.recent_events`, and batches are not on
+        disk when `apply` returns but at a checkpoint (`checkpoint`, `close`): for a file whose events are in a log that can be read again.
         """
         self._projections = load_projections(folder)
         self.generation = 0
+        self._recent: RecentEvents | None = None
         self._checkpoints: Checkpoints | None = None
-        self._connection = read_model.open_database(path, threads=threads)
+        self._connection = read_model.open_database(path, threads=threads, prompt=prompt)
         try:
             self._rebuild = read_model.prepare(self._connection, self._projections, beside=beside)
             self._folds = _folds(self._rebuild.live if self._rebuild else self._projections)
             self.cursor, self.run = self._connection.execute("SELECT seq, run FROM log_cursor").fetchall()[0]
-            if not durable:
+            if prompt:
+                self._recent = RecentEvents(self._connection)
                 self._checkpoints = Checkpoints(self._connection, Path(path))
         except BaseException:
             self._connection.close()
@@ -110,15 +114,25 @@ class Projector:
         columns = columns_of(fresh, self.run)
         last, number = fresh[-1].sequence, columns["run"][-1]
         types = set(columns["type"])
+        due = [fold for fold in self._folds if not types.isdisjoint(fold.events)]
         with transaction(self._connection):
-            insert(self._connection, columns)
-            due = [fold for fold in self._folds if not types.isdisjoint(fold.events)]
-            read_model.fold(self._connection, due, self.cursor + 1, last)
+            read_model.fold(self._connection, due, self._insert(columns))
             run(self._connection, _MOVE_CURSOR, [last, number])
         self.cursor, self.run = last, number
         if self._checkpoints is not None:
             self._checkpoints.after_commit()
         return len(fresh)
+
+    def _insert(self, columns: dict[str, list[Any]]) -> Batch:
+        """Insert the rows of ``columns``, and return what folds read them from."""
+        table = "events"
+        if self._recent is not None:
+            if "fields" not in columns:
+                return self._recent.insert(columns)
+            self._recent.settle()
+            table = SETTLED
+        insert(self._connection, columns, table)
+        return Range(columns["seq"][0], columns["seq"][-1], table)
 
     def wants_checkpoint(self, *, quiet: bool) -> bool:
         """Whether a `checkpoint` is worth it while no event waits, and none has come for a while if it is ``quiet``."""
@@ -173,6 +187,8 @@ class Projector:
         """Close the read model; what it holds is then on disk."""
         if self._checkpoints is not None:
             self._checkpoints.sync()
+        if self._recent is not None:
+            put_back(self._connection)
         self._connection.close()
 
 
@@ -196,7 +212,7 @@ async def open_projector(log: AsyncLog, path: Path, *, prompt: bool = False) -> 
     projections' own SQL is wrong.
     """
     load_projections()
-    make = partial(Projector, path, beside=True, threads=1 if prompt else 2, durable=not prompt)
+    make = partial(Projector, path, beside=True, threads=1 if prompt else 2, prompt=prompt)
     try:
         projector = make()
     except DataError as error:
@@ -261,6 +277,12 @@ async def run_projector(source: EventSource, projector: Projector, watch: Cursor
     watch.advance(projector.cursor)
     batches = source.follow(start=projector.cursor + 1)
     coming = asyncio.ensure_future(_next(source, batches))
+    loop = asyncio.get_running_loop()
+
+    def apply(batch: Sequence[Recorded]) -> None:
+        projector.apply(batch)
+        loop.call_soon_threadsafe(watch.advance, projector.cursor, projector.generation)
+
     gathered: list[Recorded] = []
     folding: asyncio.Future[Any] | None = None
     stepped = quiet = False
@@ -275,14 +297,14 @@ async def run_projector(source: EventSource, projector: Projector, watch: Cursor
                 if folding is None and projector.rebuilding and not (stepped and (gathered or failed)):
                     work, stepped = projector.rebuild_step, True
                 elif folding is None and gathered:
-                    work, stepped = partial(projector.apply, gathered), False
+                    work, stepped = partial(apply, gathered), False
                     gathered = []
                 elif folding is None and failed:
                     coming.result()
                 elif folding is None and projector.wants_checkpoint(quiet=quiet):
                     work = partial(projector.checkpoint, quiet=quiet)
                 if work is not None:
-                    folding = asyncio.get_running_loop().run_in_executor(thread, work)
+                    folding = loop.run_in_executor(thread, work)
                 done, _ = await asyncio.wait(
                     _under_way(coming, folding), timeout=_QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED
                 )

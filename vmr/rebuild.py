@@ -16,7 +16,7 @@ from typing import Final
 import duckdb
 import structlog
 
-from vmr.folding import Steps, fold
+from vmr.folding import Range, Steps, fold
 from vmr.installed import Installed, drop, hash_of, remember, tables_made_by
 from vmr.projections import Projection
 from vmr.statements import transaction
@@ -110,7 +110,7 @@ class Rebuild:
         if not self._has_begun:
             self._begin()
         with self._inside(), transaction(self._connection):
-            fold(self._connection, self._folds, self.seq + 1, last)
+            fold(self._connection, self._folds, Range(self.seq + 1, last))
             self._connection.execute(f"UPDATE {self._main}.rebuilds SET seq = ?", [last]).fetchall()  # noqa: S608 - a name
         return last
 

@@ -31,6 +31,9 @@ logger = structlog.get_logger(__name__)
 
 SERVICES: Final = ("projector", "sql")
 MOST_FAILURES: Final = 8
+ALLOCATION: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000"}
+"""Environment of the services, where the operator has not set it: DuckDB plans a statement with thousands of small pieces of memory, and
+glibc keeps seven of a size at hand. With more of them a single event is in the read model a tenth sooner; other systems know no such word."""
 _STABLE_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 20.0
 
@@ -123,7 +126,10 @@ class Supervisor:
         failures = _Failures(name)
         while not self._stopping.is_set():
             process = await asyncio.create_subprocess_exec(
-                *with_parent(service_command(name, self._settings)), stdin=subprocess.DEVNULL, start_new_session=True
+                *with_parent(service_command(name, self._settings)),
+                stdin=subprocess.DEVNULL,
+                env=ALLOCATION | os.environ,
+                start_new_session=True,
             )
             self._note(name, process.pid)
             await self._until_ended(process)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from vmr.log import AsyncLog
 from vmr.past import Past
 from vmr.projector import Projector, collect_garbage_seldom, open_projector, run_projector
 from vmr.subjects import all_events
+from vmr.supervisor import ALLOCATION
 
 _VMS = 500
 _ROUNDS = 40
@@ -213,7 +217,21 @@ def _less(
 
 
 async def measure() -> list[Row]:
-    """Return the family's rows."""
+    """Return the family's rows; those of the service from a process that is begun as `vmr up` begins it."""
+    added = {name: value for name, value in ALLOCATION.items() if name not in os.environ}
+    os.environ.update(added)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        rows = process.submit(_rows_of_the_service).result()
+    for name in added:
+        del os.environ[name]
+    return [*rows, *measure_scale()]
+
+
+def _rows_of_the_service() -> list[Row]:
+    return asyncio.run(_of_the_service())
+
+
+async def _of_the_service() -> list[Row]:
     collect_garbage_seldom()
     async with fresh_log() as log:
         last = (await log.publish_many(_history()))[-1]
@@ -236,5 +254,4 @@ async def measure() -> list[Row]:
         _less("visible_p50_ms", visible, 5),
         *past,
         *await _query_rows(),
-        *measure_scale(),
     ]

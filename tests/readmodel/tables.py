@@ -6,6 +6,8 @@ import duckdb
 
 from vmr.projector import Projector
 
+_OF_EVENTS = {"settled_events", "recent_events"}
+
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
     rows = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
@@ -13,8 +15,9 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
-    """Return every row of every table, as text, in order of the text."""
-    return {name: _rows(connection, name) for name in _tables(connection)}
+    """Return every row of every table, as text, in order of the text; recent events are events like the others."""
+    names = {*_tables(connection), "events"} - _OF_EVENTS
+    return {name: _rows(connection, name) for name in sorted(names)}
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:

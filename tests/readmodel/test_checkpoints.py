@@ -44,7 +44,7 @@ def _hashes(path: Path) -> dict[int, dict[str, str]]:
 def pulled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a read model as it lies on disk in the middle of following: a checkpoint behind it, and then batches."""
     folder = tmp_path_factory.mktemp("pulled")
-    following = Projector(folder / "live.duckdb", threads=1, durable=False)
+    following = Projector(folder / "live.duckdb", threads=1, prompt=True)
     for start in range(0, len(HISTORY), BATCH):
         following.apply(HISTORY[start : start + BATCH])
         if start == len(HISTORY) // 2:
@@ -107,7 +107,7 @@ async def test_a_file_that_is_damaged_is_made_anew(log: AsyncLog, tmp_path: Path
 
 def test_what_is_closed_is_in_the_file(tmp_path: Path) -> None:
     """Nothing is left to be read from the write-ahead log."""
-    following = Projector(tmp_path / "live.duckdb", threads=1, durable=False)
+    following = Projector(tmp_path / "live.duckdb", threads=1, prompt=True)
     following.apply(HISTORY)
     assert _wal(tmp_path / "live.duckdb").stat().st_size > 0
     following.close()
@@ -117,7 +117,7 @@ def test_what_is_closed_is_in_the_file(tmp_path: Path) -> None:
 def test_a_large_write_ahead_log_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also while events come without a pause it does not grow beyond its limit by more than a batch."""
     monkeypatch.setattr(checkpoints, "_LARGE", 20_000)
-    following, sizes = Projector(tmp_path / "live.duckdb", threads=1, durable=False), []
+    following, sizes = Projector(tmp_path / "live.duckdb", threads=1, prompt=True), []
     for start in range(0, len(HISTORY), BATCH):
         following.apply(HISTORY[start : start + BATCH])
         wal = _wal(tmp_path / "live.duckdb")
@@ -130,7 +130,7 @@ def test_a_large_write_ahead_log_waits_for_nothing(tmp_path: Path, monkeypatch: 
 def test_one_that_cannot_be_had_is_left_until_more_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While something else is being written there is none, and it is not tried again and again."""
     monkeypatch.setattr(checkpoints, "_WAITED_FOR", 1000)
-    following = Projector(tmp_path / "live.duckdb", threads=1, durable=False)
+    following = Projector(tmp_path / "live.duckdb", threads=1, prompt=True)
     following.apply(HISTORY[:BATCH])
     other = following.reader()
     other.execute("BEGIN; CREATE TABLE another (x INTEGER)")
@@ -169,7 +169,7 @@ async def test_a_quiet_moment_is_used(tmp_path: Path, monkeypatch: pytest.Monkey
         loop.call_soon_threadsafe(first.set)
 
     monkeypatch.setattr(checkpoints.Checkpoints, "take", noted)
-    following, watch = Projector(tmp_path / "live.duckdb", threads=1, durable=False), CursorWatch()
+    following, watch = Projector(tmp_path / "live.duckdb", threads=1, prompt=True), CursorWatch()
     task = asyncio.create_task(run_projector(_Source(), following, watch))
     assert await watch.reached(len(HISTORY), within=30)
     await asyncio.wait_for(first.wait(), 30)

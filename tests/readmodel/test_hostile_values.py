@@ -78,12 +78,14 @@ def _bodies() -> list[events.KnownBody]:
     return [*bodies, events.VmRebooted(server_uuid=NAME, boot_id=NAME), events.ExperimentEnded(reason=NAME)]
 
 
-@pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["at once", "one by one"])
+def odd(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """Return a read model of a run in which everything is as odd as its type allows."""
     path = tmp_path_factory.mktemp("odd") / "odd.duckdb"
-    projector = Projector(path)
-    projector.apply(record(_bodies()))
+    history, alone = record(_bodies()), request.param == "one by one"
+    projector = Projector(path, prompt=alone)
+    for event in history:
+        projector.apply([event] if alone else history)
     projector.close()
     return path
 

@@ -15,11 +15,11 @@ from vmr.projector import Projector
 
 
 @pytest.fixture(scope="module")
-def projectors() -> Iterator[tuple[Projector, Projector]]:
-    """Yield a projector with one thread and one with two; they are emptied before every use."""
-    pair = (Projector(threads=1), Projector(threads=2))
-    yield pair
-    for projector in pair:
+def projectors() -> Iterator[list[Projector]]:
+    """Yield a projector with one thread, one with two, and a prompt one; they are emptied before every use."""
+    some = [Projector(threads=1), Projector(threads=2), Projector(threads=1, prompt=True)]
+    yield some
+    for projector in some:
         projector.close()
 
 
@@ -39,12 +39,14 @@ def test_random_histories_hold_every_event_type() -> None:
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_tables_do_not_depend_on_batches_or_threads(
-    projectors: tuple[Projector, Projector], family: tuple[type[KnownBody], ...], data: st.DataObject
+    projectors: list[Projector], family: tuple[type[KnownBody], ...], data: st.DataObject
 ) -> None:
-    """One by one, all at once and cut at random, with one thread and with two: equal content of every table."""
-    one, two = projectors
+    """One by one, all at once and cut at random, with one thread, with two, and promptly: equal content of every table."""
+    one, two, prompt = projectors
     history = data.draw(histories(family))
     cuts = sorted(data.draw(st.sets(st.integers(1, len(history)), max_size=4)))
     at_once = _folded(one, history, [])
     assert _folded(one, history, list(range(1, len(history)))) == at_once
     assert _folded(two, history, cuts) == at_once
+    assert _folded(prompt, history, list(range(1, len(history)))) == at_once
+    assert _folded(prompt, history, cuts) == at_once

@@ -72,7 +72,10 @@ async def test_a_closed_connection_is_no_projector(log: AsyncLog) -> None:
     ("params", "message"),
     [
         ({"colour": "red"}, "no parameter 'colour'; the parameters of runs are: run"),
-        ({"run": "one"}, "Could not convert"),
+        ({"run": "one"}, "parameter 'run' of runs: 'one' is no whole number of 32 bits"),
+        ({"run": 2**31}, "2147483648 is no whole number"),
+        ({"run": 1.5}, "1.5 is no whole number"),
+        ({"run": [1]}, "is no whole number"),
     ],
 )
 async def test_wrong_parameters_are_refused(queries: AsyncLog, params: dict[str, str], message: str) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from tests.real import real_guests
 from vmr.settings import Settings
-from vmr.supervisor import Supervised, lock_file
+from vmr.supervisor import ALLOCATION, Supervised, lock_file
 
 EXPERIMENT = """
 name: small
@@ -269,6 +269,8 @@ def test_up_status_down(environment: dict[str, str]) -> None:
     assert second.returncode == 1
     assert "is up already" in second.stderr
     pids = list(supervised(environment).services.values())
+    projector = psutil.Process(supervised(environment).services["projector"])
+    assert ALLOCATION.items() <= projector.environ().items()
     vmr(environment, "down")
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
     assert "nothing runs" in vmr(environment, "down").stderr
