@@ -30,6 +30,12 @@ def _logging_as_it_was() -> Iterator[None]:
     quiet_by_default()
 
 
+@pytest.fixture(autouse=True)
+def _as_wide_as_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tables be as wide as they are in files, whatever terminal the tests are started from."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """Yield a running server that all tests share. A test that kills its server makes one of its own."""

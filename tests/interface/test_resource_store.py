@@ -340,6 +340,7 @@ def test_compressed_files_are_unpacked() -> None:
         archive({"fine": b"x"})[:-20],
         b"no archive at all",
     ],
+    ids=["a file outside", "by way of a folder", "links", "cut off", "no archive"],
 )
 def test_an_archive_that_would_write_elsewhere_is_refused(content: bytes) -> None:
     """As is a damaged one; nothing of it is left."""
