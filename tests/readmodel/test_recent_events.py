@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from tests.readmodel.histories import record
@@ -96,6 +97,10 @@ def test_they_stay_before_what_comes_after_them(plain: Projector, tmp_path: Path
 def test_a_closed_read_model_is_like_any_other(plain: Projector, tmp_path: Path) -> None:
     """It has one table of events, with its comments, and whoever opens it next goes on with it."""
     _prompt(tmp_path / "live.duckdb").close()
+    with duckdb.connect(str(tmp_path / "live.duckdb"), read_only=True) as closed:
+        tables = {name for (name,) in closed.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    assert "events" in tables
+    assert tables.isdisjoint({SETTLED, BY_HAND})
     again = Projector(tmp_path / "live.duckdb")
     comments = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
     assert again.reader().execute(comments).fetchall() == plain.reader().execute(comments).fetchall()
@@ -105,7 +110,7 @@ def test_a_closed_read_model_is_like_any_other(plain: Projector, tmp_path: Path)
 
 @pytest.mark.parametrize("prompt", [False, True])
 def test_what_a_crash_leaves_is_put_in_order(plain: Projector, tmp_path: Path, prompt: bool) -> None:  # noqa: FBT001
-    """Nothing is lost of what lay beside the others when the process died."""
+    """Nothing is lost of what lay beside the others when the process died, and more can come."""
     dying = _prompt(tmp_path / "live.duckdb")
     (tmp_path / "left").mkdir()
     for name in ("live.duckdb", "live.duckdb.wal"):
@@ -115,6 +120,8 @@ def test_what_a_crash_leaves_is_put_in_order(plain: Projector, tmp_path: Path, p
     assert again.cursor == len(HISTORY)
     assert _count(again, SETTLED if prompt else "events") == len(HISTORY)
     assert contents(again.reader()) == contents(plain.reader())
+    again.apply(record([events.VmRebooted(server_uuid="s", boot_id="b")], len(HISTORY) + 1))
+    assert _count(again, "events") == len(HISTORY) + 1
     again.close()
 
 
