@@ -279,8 +279,8 @@ async def run_projector(source: EventSource, projector: Projector, watch: Cursor
     coming = asyncio.ensure_future(_next(source, batches))
     loop = asyncio.get_running_loop()
 
-    def apply(batch: Sequence[Recorded]) -> None:
-        projector.apply(batch)
+    def do(work: Callable[[], object]) -> None:
+        work()
         loop.call_soon_threadsafe(watch.advance, projector.cursor, projector.generation)
 
     gathered: list[Recorded] = []
@@ -297,21 +297,20 @@ async def run_projector(source: EventSource, projector: Projector, watch: Cursor
                 if folding is None and projector.rebuilding and not (stepped and (gathered or failed)):
                     work, stepped = projector.rebuild_step, True
                 elif folding is None and gathered:
-                    work, stepped = partial(apply, gathered), False
+                    work, stepped = partial(projector.apply, gathered), False
                     gathered = []
                 elif folding is None and failed:
                     coming.result()
                 elif folding is None and projector.wants_checkpoint(quiet=quiet):
                     work = partial(projector.checkpoint, quiet=quiet)
                 if work is not None:
-                    folding = loop.run_in_executor(thread, work)
+                    folding = loop.run_in_executor(thread, do, work)
                 done, _ = await asyncio.wait(
                     _under_way(coming, folding), timeout=_QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED
                 )
                 quiet = folding is None and not done
                 if folding is not None and folding.done():
                     folding.result()
-                    watch.advance(projector.cursor, projector.generation)
                     folding = None
         finally:
             coming.cancel()

@@ -2,7 +2,7 @@
 
 The table ``events`` has dozens of columns, and DuckDB gives each of them a buffer, a statistic and a place in the write-ahead log for
 every transaction. So events that come one by one are kept whole, each in one value, and are moved into their columns together: when
-there are many, before events that come in large batches, and when the read model is closed. Meanwhile ``events`` is a view of both,
+there are many or large ones, before events that come in large batches, and when the read model is closed. Meanwhile ``events`` is a view of both,
 with the same columns. A file that a crash has left so is put in order when it is opened (`put_back`).
 """
 
@@ -21,6 +21,8 @@ SETTLED: Final = "settled_events"
 _RECENT: Final = "recent_events"
 _MOST: Final = 1000
 """Recent events that are moved at once: it takes as long as folding a few, and to read so many whole takes no time."""
+_MOST_CHARACTERS: Final = 4 << 20
+"""What they may say before they are moved, however few they are: output comes in large pieces, and moving takes its room several times."""
 _APART: Final = ("seq", "run")
 _TIME: Final = "TIMESTAMP WITH TIME ZONE"
 _IN_JSON: Final = {_TIME: "BIGINT", "JSON": "VARCHAR", "INTEGER": "BIGINT"}
@@ -43,7 +45,7 @@ class RecentEvents:
             run(connection, f"CREATE VIEW events AS FROM {SETTLED} UNION ALL {in_columns}")
         self._move = _move(in_columns)
         # More than there are after a transaction that failed, or none where there are some: both do no harm.
-        self._held = 0
+        self._held = self._characters = 0
 
     def insert(self, columns: Mapping[str, Sequence[Any]]) -> Given:
         """Insert the few rows of ``columns`` (of `columns_of`, with the fields' own columns), and return them as a batch for folds."""
@@ -54,7 +56,8 @@ class RecentEvents:
         room = ", ".join(["(?, ?, ?)"] * len(rows))
         run(self._connection, f"INSERT INTO {_RECENT} VALUES {room}", [value for row in rows for value in row])  # noqa: S608
         self._held += len(rows)
-        if self._held >= _MOST:
+        self._characters += sum(map(len, texts))
+        if self._held >= _MOST or self._characters >= _MOST_CHARACTERS:
             self.settle()
         return Given(columns, self._types)
 
@@ -62,7 +65,7 @@ class RecentEvents:
         """Move all of them into their columns."""
         if self._held:
             run(self._connection, self._move)
-            self._held = 0
+            self._held = self._characters = 0
 
 
 class Given:

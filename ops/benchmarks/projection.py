@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest import mock
 
 from harness import Goal, Row, fresh_log, percentile, repeat, row
 from nats.aio.msg import Msg
-from scale import measure_scale
+from scale import apart, measure_scale
 
 from vmr import events, query_service
 from vmr.asking import answer_past
@@ -218,12 +217,8 @@ def _less(
 
 async def measure() -> list[Row]:
     """Return the family's rows; those of the service from a process that is begun as `vmr up` begins it."""
-    added = {name: value for name, value in ALLOCATION.items() if name not in os.environ}
-    os.environ.update(added)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        rows = process.submit(_rows_of_the_service).result()
-    for name in added:
-        del os.environ[name]
+    with mock.patch.dict(os.environ, ALLOCATION | os.environ):
+        rows = apart(_rows_of_the_service)
     return [*rows, *measure_scale()]
 
 

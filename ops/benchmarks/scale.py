@@ -112,7 +112,7 @@ def _measured(folder: Path, size: int, shorter: _Figures | None, rows: list[Row]
     found = []
     for _ in range(_TIMES):
         shutil.copyfile(folder / "events.duckdb", folder / _FOLDED)
-        found.append(_apart(fold, folder / _FOLDED))
+        found.append(apart(fold, folder / _FOLDED))
     figures = _Figures(size, [size / seconds for seconds, _ in found], [megabytes for _, megabytes in found])
     name = None if shorter is None else f"{shorter.size:,} events"
     rate, memory = (None, None) if shorter is None else (shorter.rates, shorter.megabytes)
@@ -129,7 +129,7 @@ def _measured(folder: Path, size: int, shorter: _Figures | None, rows: list[Row]
 
 
 def _last_rows(path: Path, size: int) -> list[Row]:
-    past = _apart(look_back, path)
+    past = apart(look_back, path)
     moments = [
         row("projection", f"{name}_{_called(size)}_ms", "ms", values, goal=Goal(value=1_000, better="less"))
         for name, values in past.items()
@@ -145,7 +145,7 @@ def _called(size: int) -> str:
     return str(size)
 
 
-def _apart(work: Callable[[Path], T], path: Path) -> T:
+def apart(work: Callable[..., T], *arguments: Path) -> T:
     """Return what ``work`` returns in a process of its own, whose memory nothing else has used."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(work, path).result()
+        return process.submit(work, *arguments).result()

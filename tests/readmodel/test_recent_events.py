@@ -40,11 +40,11 @@ def prompt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Projector]:
     projector.close()
 
 
-def _prompt(path: Path) -> Projector:
-    """Return a projector that has folded the recorded run one by one."""
+def _prompt(path: Path, at_once: int = 1) -> Projector:
+    """Return a projector that has folded the recorded run, so many events at once."""
     projector = Projector(path, threads=1, prompt=True)
-    for event in HISTORY:
-        projector.apply([event])
+    for first in range(0, len(HISTORY), at_once):
+        projector.apply(HISTORY[first : first + at_once])
     return projector
 
 
@@ -77,6 +77,21 @@ def test_they_are_moved_when_there_are_many(monkeypatch: pytest.MonkeyPatch, pla
     assert _count(prompt, SETTLED) == len(HISTORY) // 20 * 20
     assert _count(prompt, BY_HAND) == len(HISTORY) % 20
     assert contents(prompt.reader()) == contents(plain.reader())
+    prompt.close()
+
+
+def test_large_ones_are_moved_before_there_are_many(tmp_path: Path) -> None:
+    """They would take all the memory of a read model: a megabyte each when output is of control characters."""
+    prompt = Projector(tmp_path / "live.duckdb", threads=1, prompt=True)
+    most, text = 0, "\x01" * 131_072
+    for sequence in range(1, 61):
+        piece = events.OutputCaptured(
+            server_uuid="a", entry="1/x", attempt=1, stream="stdout", offset=0, size=len(text), text=text
+        )
+        prompt.apply(record([piece], sequence))
+        most = max(most, _count(prompt, BY_HAND))
+    assert 0 < most < 10
+    assert _count(prompt, "events") == 60
     prompt.close()
 
 
@@ -128,9 +143,7 @@ def test_what_a_crash_leaves_is_put_in_order(plain: Projector, tmp_path: Path, p
 @pytest.mark.parametrize("count", [1, 2, 16])
 def test_a_few_at_once_are_recent_as_well(plain: Projector, tmp_path: Path, count: int) -> None:
     """Also ones of several types, of which each fills other columns."""
-    prompt = Projector(tmp_path / "live.duckdb", threads=1, prompt=True)
-    for first in range(0, len(HISTORY), count):
-        prompt.apply(HISTORY[first : first + count])
+    prompt = _prompt(tmp_path / "live.duckdb", count)
     assert _count(prompt, SETTLED) == 0
     assert contents(prompt.reader()) == contents(plain.reader())
     prompt.close()
