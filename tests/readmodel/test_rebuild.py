@@ -126,10 +126,11 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
     }
 
 
+@pytest.mark.parametrize("prompt", [False, True])
 @pytest.mark.usefixtures("small_steps")
-def test_the_old_ones_go_on_until_the_new_ones_have_caught_up(path: Path, changed: Path) -> None:
+def test_the_old_ones_go_on_until_the_new_ones_have_caught_up(path: Path, changed: Path, prompt: bool) -> None:  # noqa: FBT001
     """Old tables and views answer, and follow the log; then all that has changed takes its place at once."""
-    following, fresh = Projector(path, folder=changed, beside=True), Projector(folder=changed)
+    following, fresh = Projector(path, folder=changed, beside=True, prompt=prompt), Projector(folder=changed)
     reader = following.reader()
     select = Select("SELECT * FROM attempts")
     columns = read(reader, select).columns
@@ -159,18 +160,19 @@ def test_the_old_ones_go_on_until_the_new_ones_have_caught_up(path: Path, change
     fresh.close()
 
 
+@pytest.mark.parametrize("prompt", [False, True])
 @pytest.mark.usefixtures("small_steps")
-def test_the_next_start_goes_on_where_it_was(path: Path, changed: Path) -> None:
+def test_the_next_start_goes_on_where_it_was(path: Path, changed: Path, prompt: bool) -> None:  # noqa: FBT001
     """Closed in the middle, the old ones answer; opened again, the steps go on; with other files, they begin again."""
     for done in (10, 20):
-        following = Projector(path, folder=changed, beside=True)
+        following = Projector(path, folder=changed, beside=True, prompt=prompt)
         following.rebuild_step()
         assert following.reader().execute("SELECT DISTINCT seq FROM rebuilds").fetchall() == [(done,)]
         assert _names(following.reader()) == {"x"}
         following.close()
     extra = changed / "99_extra.sql"
     extra.write_text(extra.read_text().replace("SELECT seq FROM batch", "SELECT -seq FROM batch"))
-    following = Projector(path, folder=changed, beside=True)
+    following = Projector(path, folder=changed, beside=True, prompt=prompt)
     following.rebuild_step()
     assert following.reader().execute("SELECT DISTINCT seq FROM rebuilds").fetchall() == [(10,)]
     following.close()
@@ -178,10 +180,10 @@ def test_the_next_start_goes_on_where_it_was(path: Path, changed: Path) -> None:
     assert not following.rebuilding
     assert following.reader().execute("SELECT min(seq) FROM extra").fetchall() == [(-40,)]
     following.close()
-    original = Projector(path, beside=True)
+    original = Projector(path, beside=True, prompt=prompt)
     original.rebuild_step()
     original.close()
-    following = Projector(path, folder=changed, beside=True)
+    following = Projector(path, folder=changed, beside=True, prompt=prompt)
     assert not following.rebuilding
     assert following.reader().execute("SELECT count(*) FROM rebuilds").fetchall() == [(0,)]
     following.close()
